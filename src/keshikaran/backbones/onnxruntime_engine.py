@@ -1,0 +1,51 @@
+"""ONNX Runtime on the CPU: where OpenVINO does not run, and the second opinion in tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+
+from keshikaran.errors import BackboneError
+from keshikaran.types import Float32Array, Precision, UInt8Array
+
+
+class OnnxRuntimeEngine:
+    """Runs a network one image at a time; parallel calls share one session.
+
+    Args:
+        model: the ONNX file's bytes.
+        streams: calls that run side by side, each on one processor.
+
+    Raises:
+        BackboneError: ONNX Runtime cannot run this network.
+    """
+
+    name = "onnxruntime"
+    precision: Precision = "f32"
+
+    def __init__(self, model: bytes, *, streams: int) -> None:
+        self.streams = streams
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its exceptions share no public base class
+            msg = f"ONNX Runtime cannot run this network: {str(error).splitlines()[0][:200]}"
+            raise BackboneError(msg, "Check the file with onnx.checker.") from error
+        self._input = self._session.get_inputs()[0].name
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        """See `Engine.infer`."""
+        rows = [
+            self._session.run(self._names, {self._input: images[index : index + 1]})
+            for index in range(len(images))
+        ]
+        return {
+            name: np.concatenate([row[column] for row in rows])
+            for column, name in enumerate(self._names)
+        }

@@ -1,0 +1,81 @@
+"""Where a backbone comes from: the one in the package, or a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from keshikaran.backbones.graph import read_graph
+from keshikaran.errors import BackboneError
+
+DEFAULT_BACKBONE = "efficientnet-lite0"
+_EMBEDDED = {DEFAULT_BACKBONE: ("efficientnet_lite0.onnx", "Apache-2.0")}
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen network that turns pixels into features.
+
+    Attributes:
+        name: how people call it.
+        digest: SHA-256 of the file; what caches and bundles know it by.
+        model: the ONNX file's bytes.
+        height: rows it wants.
+        width: columns it wants.
+        dim: number of features it gives.
+        output: name of the graph output that holds them.
+        licence: of the weights; "unknown" for a user's own file.
+    """
+
+    name: str
+    digest: str
+    model: bytes
+    height: int
+    width: int
+    dim: int
+    output: str
+    licence: str
+
+
+def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
+    """Find a backbone by name, or read one from a path that ends in `.onnx`.
+
+    Raises:
+        BackboneError: no such name or file, or the file is unfit.
+    """
+    if name in _EMBEDDED:
+        file, licence = _EMBEDDED[name]
+        folder = resources.files("keshikaran.backbones").joinpath("embedded")
+        return _backbone(name, folder.joinpath(file).read_bytes(), licence)
+    path = Path(name)
+    if path.suffix.lower() != ".onnx":
+        msg = f"There is no backbone named {name}."
+        hint = f"Use {', '.join(sorted(_EMBEDDED))}, or the path of an .onnx file."
+        raise BackboneError(msg, hint)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        msg = f"The backbone {path} cannot be read: {error.strerror}."
+        raise BackboneError(msg, "Check the path.") from error
+    return _backbone(path.stem, data, "unknown")
+
+
+def _backbone(name: str, data: bytes, licence: str) -> Backbone:
+    _, signature = read_graph(data, name)
+    flat = {output: shape for output, shape in signature.outputs.items() if len(shape) == 1}
+    output = "features" if "features" in flat else next(iter(flat), None)
+    if output is None or flat[output][0] < 1:
+        msg = f"{name} has no output of the shape float32 [N, D] with a fixed D."
+        raise BackboneError(msg, "Cut the network after its pooling layer and export it again.")
+    return Backbone(
+        name=name,
+        digest=hashlib.sha256(data).hexdigest(),
+        model=data,
+        height=signature.height,
+        width=signature.width,
+        dim=flat[output][0],
+        output=output,
+        licence=licence,
+    )

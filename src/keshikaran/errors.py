@@ -1,0 +1,115 @@
+"""Every error this package raises on purpose.
+
+::
+
+    KeshikaranError              base class: catch this one
+    ├── UsageError               the call makes no sense as written (exit code 2)
+    ├── SourceError              a folder, label file or list of sources cannot be read
+    ├── NotEnoughImagesError     too few labelled images, or one class only
+    ├── ImageRefusedError        one image cannot be turned into pixels; carries a reason code
+    ├── StoreError               the workspace cannot be read or written
+    ├── BackboneError            a network file is missing, unfit or unsafe
+    ├── BundleError              a model file is missing, damaged or not ours
+    └── MissingExtraError        an optional part is not installed
+
+Each carries what happened, on which file, and what to do about it. The command line prints
+these and hides the traceback; anything else that escapes is a defect.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+RefusalReason = Literal[
+    "empty_file",
+    "not_an_image",
+    "unsupported_format",
+    "unsupported_pixels",
+    "too_many_bytes",
+    "too_many_pixels",
+    "side_too_long",
+    "truncated",
+    "corrupt",
+    "unreadable_file",
+]
+"""Why an image was refused. A closed list: it is written to files and read by machines."""
+
+
+class KeshikaranError(Exception):
+    """Something went wrong that a person can understand and act on.
+
+    Args:
+        what: what happened, naming the file or value concerned.
+        hint: what to do about it, as an imperative sentence; may be empty.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """The message followed by the hint."""
+        return f"{self.what} {self.hint}".strip()
+
+
+class UsageError(KeshikaranError):
+    """The call makes no sense as written."""
+
+    exit_code = 2
+
+
+class SourceError(KeshikaranError):
+    """A folder, label file or list of sources cannot be read."""
+
+
+class NotEnoughImagesError(KeshikaranError):
+    """Too few labelled images to train or judge a classifier, or one class only."""
+
+
+class ImageRefusedError(KeshikaranError):
+    """One image cannot be turned into pixels.
+
+    Args:
+        reason: the code from `RefusalReason`.
+        detail: what exactly was found, in words.
+    """
+
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason: RefusalReason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ImageRefusedError], tuple[RefusalReason, str]]:
+        """Survive the trip between processes (the default would lose an argument)."""
+        return (type(self), (self.reason, self.detail))
+
+
+class StoreError(KeshikaranError):
+    """The workspace cannot be read or written."""
+
+
+class BackboneError(KeshikaranError):
+    """A network file is missing, unfit or unsafe."""
+
+
+class BundleError(KeshikaranError):
+    """A model file is missing, damaged or not one of ours."""
+
+
+class MissingExtraError(KeshikaranError):
+    """An optional part of the package is needed and not installed.
+
+    Args:
+        what: the activity that needs it.
+        extra: the name of the extra, as in ``pip install "keshikaran[extra]"``.
+    """
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs packages that are not installed.",
+            f'Run: pip install "keshikaran[{extra}]"',
+        )
+        self.extra = extra

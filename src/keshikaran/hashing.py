@@ -1,0 +1,93 @@
+"""Content hashes, and the one way this package writes a file: temp, fsync, rename, fsync."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from keshikaran.errors import KeshikaranError, StoreError
+from keshikaran.types import ImageId
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True, slots=True)
+class ContentIds:
+    """The two names of one file's bytes.
+
+    Attributes:
+        image_id: SHA-256, 64 hex digits; what everything is keyed by.
+        object_id: SHA-1, 40 hex digits; the name in older collections. Never trusted alone.
+    """
+
+    image_id: ImageId
+    object_id: str
+
+
+def content_ids(data: bytes) -> ContentIds:
+    """Hash `data` both ways."""
+    return ContentIds(
+        image_id=image_id_of(data),
+        object_id=hashlib.sha1(data, usedforsecurity=False).hexdigest(),
+    )
+
+
+def image_id_of(data: bytes) -> ImageId:
+    """SHA-256 of `data` as 64 lower-case hex digits."""
+    return ImageId(hashlib.sha256(data).hexdigest())
+
+
+def write_error(path: Path, error: OSError) -> KeshikaranError:
+    """Say in plain words why `path` could not be written."""
+    if error.errno in _DISK_FULL:
+        return StoreError(
+            f"The disk is full: {path} could not be written.",
+            "Free some space and run the same command again; what is stored already is kept.",
+        )
+    return StoreError(
+        f"{path} could not be written: {error.strerror or error}.",
+        "Check that the folder exists, is writable and is on a healthy disk.",
+    )
+
+
+def sync_directory(folder: Path) -> None:
+    """Make renames inside `folder` durable. A no-op where folders cannot be opened (Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a crash leaves the old file or the new, never half of one.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written; no temporary file stays.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+        temporary = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
+        sync_directory(path.parent)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)

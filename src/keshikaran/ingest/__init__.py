@@ -1,0 +1,19 @@
+"""Sources → store.
+
+`sources` and `label_csv` say what a source contains; `importer` checks, copies and records it.
+"""
+
+from keshikaran.ingest.importer import ImportReport, import_source
+from keshikaran.ingest.label_csv import scan_label_csv
+from keshikaran.ingest.sources import CLASS_NAMES, Entry, Source, scan_files, scan_folder
+
+__all__ = [
+    "CLASS_NAMES",
+    "Entry",
+    "ImportReport",
+    "Source",
+    "import_source",
+    "scan_files",
+    "scan_folder",
+    "scan_label_csv",
+]

@@ -1,0 +1,127 @@
+"""What a source contains: a folder of class folders, or single files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from keshikaran.errors import SourceError, UsageError
+from keshikaran.types import Label, Refusal
+
+# Folder names that say by themselves which class they hold.
+CLASS_NAMES: dict[str, Label] = {
+    "0": 0,
+    "acceptable": 0,
+    "negative": 0,
+    "1": 1,
+    "objectionable": 1,
+    "positive": 1,
+}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a source.
+
+    Attributes:
+        name: what the source calls it; unique within the source.
+        path: where to read it.
+        label: what the source says about it; None if nothing.
+        object_id: the SHA-1 that the content must have; None if not known.
+    """
+
+    name: str
+    path: Path
+    label: Label | None = None
+    object_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Everything a source names.
+
+    Attributes:
+        root: the folder or file that names the entries; absolute.
+        entries: in a fixed order.
+        refusals: entries that cannot even be found.
+        class_folders: names of first-level folders, for messages.
+    """
+
+    root: str
+    entries: Sequence[Entry]
+    refusals: Sequence[Refusal] = ()
+    class_folders: Sequence[str] = ()
+
+
+def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
+    """List a folder with a sub-folder per class, or a plain folder of unlabelled images.
+
+    Files whose names start with a dot, and Windows' own index files, are not listed.
+
+    Args:
+        root: the folder.
+        positives: names of first-level folders whose images are objectionable; those in all
+            other folders are acceptable. Without any, folders named as in `CLASS_NAMES` carry
+            labels and others none.
+
+    Raises:
+        SourceError: the folder is missing or cannot be read.
+        UsageError: a name in `positives` is no folder here.
+    """
+    root = root.resolve()
+    files = sorted(_walk(root))
+    folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
+    labels = _labels_of(root, folders, tuple(positives))
+    entries = [
+        Entry(file.as_posix(), root / file, labels.get(file.parts[0]) if file.parts[1:] else None)
+        for file in files
+    ]
+    return Source(str(root), entries, class_folders=folders)
+
+
+def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
+    """List single files, all with one label or none.
+
+    Raises:
+        SourceError: a path is missing.
+    """
+    entries = []
+    for path in paths:
+        if not path.is_file():
+            msg = f"{path} is no file."
+            raise SourceError(msg, "Check the path.")
+        full = path.resolve()
+        entries.append(Entry(full.as_posix().lstrip("/"), full, label))
+    return Source(str(Path(os.sep)), entries)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files below `root`, relative to it; links to files are followed, links to folders not."""
+
+    def fail(error: OSError) -> None:
+        msg = f"The folder {error.filename} cannot be read: {error.strerror}."
+        raise SourceError(msg, "Check the path and its permissions.") from error
+
+    if not root.is_dir():
+        what = "is no folder" if root.exists() else "does not exist"
+        msg = f"{root} {what}."
+        raise SourceError(msg, "Check the path.")
+    for folder, folders, files in os.walk(root, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
+                yield (Path(folder) / name).relative_to(root)
+
+
+def _labels_of(root: Path, folders: list[str], positives: tuple[str, ...]) -> dict[str, Label]:
+    if not positives:
+        return {name: CLASS_NAMES[name.lower()] for name in folders if name.lower() in CLASS_NAMES}
+    unknown = [name for name in positives if name not in folders]
+    if unknown:
+        there = ", ".join(folders) or "none"
+        msg = f"--positive {unknown[0]}: {root} has no folder of that name with files in it."
+        raise UsageError(msg, f"Folders there: {there}.")
+    return {name: 1 if name in positives else 0 for name in folders}

@@ -1,0 +1,115 @@
+"""The tables of a workspace, as numbered migrations. Only ever add one at the end."""
+
+from __future__ import annotations
+
+CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE images (
+            image_id TEXT PRIMARY KEY,
+            object_id TEXT NOT NULL,
+            format TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            width INTEGER NOT NULL,
+            height INTEGER NOT NULL,
+            imported_at TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX images_by_object_id ON images (object_id)",
+        # Where the same bytes were met: one row an entry of a source.
+        """
+        CREATE TABLE sources (
+            root TEXT NOT NULL,
+            entry TEXT NOT NULL,
+            image_id TEXT NOT NULL REFERENCES images (image_id),
+            PRIMARY KEY (root, entry, image_id)
+        )
+        """,
+        "CREATE INDEX sources_by_image ON sources (image_id)",
+        # Append-only. `claim` is the entry that carries an imported label, or '' for a person.
+        """
+        CREATE TABLE label_events (
+            id INTEGER PRIMARY KEY,
+            image_id TEXT NOT NULL REFERENCES images (image_id),
+            value INTEGER CHECK (value IN (0, 1)),
+            kind TEXT NOT NULL CHECK (kind IN ('import', 'person')),
+            claim TEXT NOT NULL,
+            who TEXT NOT NULL,
+            why TEXT NOT NULL,
+            at TEXT NOT NULL
+        )
+        """,
+        "CREATE INDEX label_events_by_image ON label_events (image_id, kind, claim, id)",
+        # What each claim says now, and from that what each image's label is. A person's word
+        # counts more than any import; imports that disagree make a contradiction.
+        """
+        CREATE VIEW claims AS
+            SELECT image_id, kind, claim, value, MAX(id) AS event_id, MIN(id) AS first_event_id
+            FROM label_events GROUP BY image_id, kind, claim
+        """,
+        """
+        CREATE VIEW labels AS
+            SELECT image_id,
+                CASE
+                    WHEN SUM(kind = 'person') > 0
+                        THEN MAX(CASE WHEN kind = 'person' THEN value END)
+                    WHEN MIN(value) = MAX(value) THEN MIN(value)
+                END AS value,
+                SUM(kind = 'person') = 0 AND MIN(value) <> MAX(value) AS contradictory,
+                MIN(first_event_id) AS position
+            FROM claims GROUP BY image_id
+        """,
+        """
+        CREATE TABLE splits (
+            image_id TEXT PRIMARY KEY REFERENCES images (image_id),
+            split TEXT NOT NULL CHECK (split IN ('train', 'validation', 'test'))
+        )
+        """,
+        """
+        CREATE TABLE skipped (
+            root TEXT NOT NULL,
+            entry TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (root, entry)
+        )
+        """,
+        "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    ),
+)
+
+FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # Everything that decides a feature's value, apart from the image itself.
+        """
+        CREATE TABLE recipes (
+            id INTEGER PRIMARY KEY,
+            backbone_digest TEXT NOT NULL,
+            precision TEXT NOT NULL,
+            pixel_contract INTEGER NOT NULL,
+            resize_mode TEXT NOT NULL,
+            UNIQUE (backbone_digest, precision, pixel_contract, resize_mode)
+        )
+        """,
+        """
+        CREATE TABLE features (
+            id INTEGER PRIMARY KEY,
+            recipe INTEGER NOT NULL REFERENCES recipes (id),
+            image_id TEXT NOT NULL,
+            frame INTEGER NOT NULL,
+            vector BLOB NOT NULL,
+            UNIQUE (recipe, image_id, frame)
+        )
+        """,
+        """
+        CREATE TABLE refusals (
+            pixel_contract INTEGER NOT NULL,
+            image_id TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            PRIMARY KEY (pixel_contract, image_id)
+        )
+        """,
+    ),
+)

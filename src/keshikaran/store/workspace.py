@@ -1,0 +1,50 @@
+"""Where things lie in a workspace folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+WORKSPACE_VARIABLE = "KESHIKARAN_WORKSPACE"
+DEFAULT_WORKSPACE = "keshikaran-workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths inside one workspace folder. Naming a path creates nothing."""
+
+    folder: Path
+
+    @property
+    def features(self) -> Path:
+        """The feature cache."""
+        return self.folder / "features.sqlite"
+
+    @property
+    def skipped(self) -> Path:
+        """The list of files that could not be used."""
+        return self.folder / "skipped.csv"
+
+    def model(self, model_id: str) -> Path:
+        """A model file."""
+        return self.folder / "models" / f"{model_id}.onnx"
+
+    def report(self, model_id: str) -> Path:
+        """A model's report."""
+        return self.folder / "reports" / f"{model_id}.html"
+
+    def run(self, model_id: str) -> Path:
+        """A model's TensorBoard folder."""
+        return self.folder / "runs" / model_id
+
+    def latest_model(self) -> Path | None:
+        """The newest model file; ids start with their time, so that names sort by age."""
+        return max((self.folder / "models").glob("*.onnx"), default=None)
+
+
+def workspace_folder(chosen: Path | None) -> Path:
+    """The folder to use: as chosen, else from the environment, else the default."""
+    if chosen is not None:
+        return chosen
+    return Path(os.environ.get(WORKSPACE_VARIABLE) or DEFAULT_WORKSPACE)

@@ -1,0 +1,156 @@
+"""The words of this package as types: ids, labels, splits, verdicts, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Literal, NewType, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from keshikaran.errors import RefusalReason
+
+ImageId = NewType("ImageId", str)
+"""SHA-256 of an image file's bytes: 64 lower-case hex digits."""
+
+Label = Literal[0, 1]
+"""What a person said: 0 acceptable, 1 objectionable."""
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+Precision = Literal["f32", "bf16"]
+"""Arithmetic of the backbone. f32 is the reference; bf16 is faster where the CPU has it."""
+
+Verdict = Literal["undecided", "pass", "review", "block"]
+"""What to do with an image. The zero value is `undecided`: an error never becomes `pass`."""
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.floating]
+Float32Array = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+LabelArray = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Two cuts on the score, 0 <= review <= block.
+
+    A score of at least `block` is blocked, of at least `review` goes to a person.
+    """
+
+    review: float
+    block: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.review <= self.block:
+            msg = f"thresholds need 0 <= review <= block, got {self.review} and {self.block}"
+            raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model says about one image.
+
+    Attributes:
+        path: where the image came from; "-" for bytes without a name.
+        image_id: SHA-256 of the bytes; None if they could not be read at all.
+        score: probability in [0, 1] that the image is objectionable; None if undecided.
+        verdict: `pass`, `review`, `block`, or `undecided` when there is no score.
+        reason: why there is no score, as "code: words"; None when there is one.
+        model_id: the model that answered.
+    """
+
+    path: str
+    image_id: ImageId | None
+    score: float | None
+    verdict: Verdict
+    reason: str | None
+    model_id: str
+
+    def to_dict(self) -> dict[str, str | float | None]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One file that could not be used, and why.
+
+    Attributes:
+        path: the file, as it was named by its source.
+        stage: `import` (refused at the door) or `decode` (stored, but not decodable).
+        reason: the code.
+        detail: what exactly was found.
+    """
+
+    path: str
+    stage: Literal["import", "decode"]
+    reason: RefusalReason | Literal["hash_mismatch", "missing_file"]
+    detail: str
+
+
+class ProgressTask(Protocol):
+    """A running count that somebody may be watching."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Count `steps` more as done."""
+
+
+class Progress(Protocol):
+    """Where long work reports to. The command line draws bars; a library user hears nothing."""
+
+    def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:
+        """Open a task of `total` steps (None: unknown)."""
+
+    def note(self, text: str) -> None:
+        """Say one line to whoever is watching."""
+
+
+class _SilentTask:
+    def advance(self, steps: int = 1) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> _SilentTask:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class SilentProgress:
+    """A `Progress` that nobody watches."""
+
+    def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:  # noqa: ARG002
+        """Return a task that ignores its steps."""
+        return _SilentTask()
+
+    def note(self, text: str) -> None:
+        """Ignore the line."""
+
+
+def verdict_of(score: float | None, thresholds: Thresholds) -> Verdict:
+    """Decide what to do with an image. The only place that does.
+
+    Args:
+        score: probability in [0, 1], or None when the image could not be scored.
+        thresholds: the model's two cuts.
+
+    Returns:
+        `undecided` for None, NaN or a value outside [0, 1]; else by the thresholds.
+    """
+    if score is None or not 0.0 <= score <= 1.0:
+        return "undecided"
+    if score >= thresholds.block:
+        return "block"
+    if score >= thresholds.review:
+        return "review"
+    return "pass"
+
+
+def chunks_of(n: int, size: int) -> Iterator[slice]:
+    """Yield slices that cut `range(n)` into pieces of at most `size`."""
+    for start in range(0, n, size):
+        yield slice(start, min(n, start + size))
