@@ -103,8 +103,9 @@ def spread(paths: list[Path], count: int) -> list[Path]:
 def limited_tree(root: Path, limit: int | None) -> Iterator[Path]:
     """Give a tree with at most `limit` training images.
 
-    Validation and test shrink in the same proportion, so that an epoch keeps its make-up and its
-    time can be scaled up. The small tree is temporary and made of links.
+    Validation and test shrink in the same proportion, so that an epoch keeps its make-up and the
+    time of a later epoch can be scaled up. The first epoch's cannot: it holds fixed costs, the
+    tracing of the graph and the first use of the memory. The small tree is temporary, of links.
     """
     images = list_images(root)
     total = len(images["train"])

@@ -11,7 +11,7 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.inference import Inferred, infer_many
 from keshikaran.pixels import PixelSpec
 from keshikaran.store import FeatureCache, FeatureRecipe, Store
-from keshikaran.types import Float32Array, ImageId, Progress, SilentProgress
+from keshikaran.types import Float32Array, ImageId, Precision, Progress, SilentProgress
 
 _COMMIT_EVERY_S = 2.0
 
@@ -45,33 +45,31 @@ class FeatureTable:
 
 @dataclass(frozen=True, slots=True)
 class Featurizer:
-    """A backbone ready to run.
+    """A backbone and how to run it.
 
     Attributes:
         backbone: the frozen network.
-        engine: what runs it.
         spec: the pixels it gets.
+        precision: arithmetic it runs in.
+        open_loaded: loads its bytes into an engine; called only when there is work.
     """
 
     backbone: Backbone
-    engine: Engine
     spec: PixelSpec
+    precision: Precision
+    open_loaded: Callable[[bytes], Engine]
 
     @property
     def recipe(self) -> FeatureRecipe:
         """The key of its features in the cache."""
-        return FeatureRecipe(
-            self.backbone.digest, self.engine.precision, self.spec.resize_mode
-        )
+        return FeatureRecipe(self.backbone.digest, self.precision, self.spec.resize_mode)
 
 
 def featurize(
     store: Store,
     cache: FeatureCache,
-    open_featurizer: Callable[[], Featurizer],
-    recipe: FeatureRecipe,
+    featurizer: Featurizer,
     image_ids: Sequence[ImageId],
-    dim: int,
     progress: Progress | None = None,
 ) -> FeatureTable:
     """Compute what the cache lacks, and read all features.
@@ -81,24 +79,23 @@ def featurize(
     Args:
         store: where the images are.
         cache: where features are kept.
-        open_featurizer: loads the network; called only when something is missing.
-        recipe: the cache key of its features.
+        featurizer: the network.
         image_ids: the images wanted.
-        dim: number of features D.
         progress: told of each image.
 
     Raises:
         StoreError: the cache cannot be written.
     """
     progress = progress or SilentProgress()
+    recipe = featurizer.recipe
     wanted = sorted(set(image_ids))
     missing = cache.missing(recipe, wanted)
     started = time.perf_counter()
     passing: dict[ImageId, ImageRefusedError] = {}
     if missing:
-        passing = _fill(store, cache, open_featurizer(), missing, progress)
+        passing = _fill(store, cache, featurizer, missing, progress)
     seconds = time.perf_counter() - started
-    found, matrix = cache.read(recipe, wanted, dim)
+    found, matrix = cache.read(recipe, wanted, featurizer.backbone.dim)
     refused = cache.refusals(wanted, recipe.pixel_contract) | passing
     return FeatureTable(found, matrix, refused, len(wanted), len(wanted) - len(missing), seconds)
 
@@ -111,10 +108,11 @@ def _fill(
     progress: Progress,
 ) -> dict[ImageId, ImageRefusedError]:
     """Returns refusals that say nothing about the image itself and are not kept."""
+    engine = featurizer.open_loaded(featurizer.backbone.model)
     writer = _Writer(cache, featurizer.recipe)
     try:
         with progress.task("featurize", len(missing)) as task:
-            for result in infer_many(_readers(store, missing), featurizer.engine, featurizer.spec):
+            for result in infer_many(_readers(store, missing), engine, featurizer.spec):
                 writer.add(result, featurizer.backbone.output)
                 task.advance()
     finally:

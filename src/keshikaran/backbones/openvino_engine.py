@@ -37,13 +37,14 @@ class OpenVinoEngine:
         self.streams = streams
         try:
             graph = core.read_model(model, b"")
+            # Compiling merges names of neighbouring values; these are the declared ones, in order.
+            self._names = [output.get_any_name() for output in graph.outputs]
             _, height, width, _ = graph.input(0).partial_shape
             graph.reshape([1, height.get_length(), width.get_length(), 3])
             self._compiled = core.compile_model(graph, "CPU", _settings(precision, streams))
         except RuntimeError as error:
             msg = f"OpenVINO cannot run this network: {str(error).splitlines()[-1][:200]}"
             raise BackboneError(msg, "Try --engine onnxruntime.") from error
-        self._names = [output.get_any_name() for output in self._compiled.outputs]
         self._local = threading.local()
 
     def infer(self, images: UInt8Array) -> dict[str, Float32Array]:

@@ -12,14 +12,18 @@ from PIL import Image, ImageChops, ImageEnhance, ImageOps
 
 from keshikaran.demo import scenes
 from keshikaran.demo.paint import Rng, Size, as_mask, colour, rough_field
+from keshikaran.errors import MissingExtraError
 
 Painter = Callable[[Rng, Size], Image.Image]
 
 
 @lru_cache(maxsize=1)
 def _photographs() -> tuple[Image.Image, Image.Image]:
-    from sklearn.datasets import load_sample_images
-
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as failure:
+        what = "Making the demonstration's pictures"
+        raise MissingExtraError(what, "train") from failure
     temple, flower = (Image.fromarray(pixels) for pixels in load_sample_images().images)
     return temple, flower
 
@@ -41,13 +45,19 @@ def _cut(rng: Rng, photograph: Image.Image, size: Size) -> Image.Image:
 
 def _recoloured(rng: Rng, picture: Image.Image) -> Image.Image:
     picture = ImageEnhance.Color(picture).enhance(float(rng.uniform(0.2, 1.6)))
-    picture = ImageEnhance.Contrast(picture).enhance(float(rng.uniform(0.6, 1.3)))
+    picture = _levels(picture, gain=rng.uniform(0.6, 1.3), pivot=128)
     if rng.random() < 0.12:
         red, green, blue = picture.split()
         picture = Image.merge(
             "RGB", (blue, red, green) if rng.random() < 0.5 else (green, red, blue)
         )
     return picture
+
+
+def _levels(picture: Image.Image, *, gain: float, pivot: int = 0) -> Image.Image:
+    """Stretches every value away from ``pivot`` by ``gain``."""
+    table = np.clip((np.arange(256) - pivot) * gain + pivot, 0, 255).astype(int).tolist()
+    return picture.point(table * 3)
 
 
 def _temple(rng: Rng, size: Size) -> Image.Image:
@@ -94,7 +104,7 @@ def background(rng: Rng, kind: str, size: Size) -> Image.Image:
 
 def as_taken(rng: Rng, picture: Image.Image) -> Image.Image:
     """Gives a picture the exposure and the sensor noise of a camera."""
-    picture = ImageEnhance.Brightness(picture).enhance(float(rng.uniform(0.75, 1.15)))
+    picture = _levels(picture, gain=rng.uniform(0.75, 1.15))
     level = int(rng.integers(1, 13))
     shape = (picture.height, picture.width)
     grain = Image.fromarray(rng.integers(128 - level, 129 + level, shape, dtype=np.uint8))

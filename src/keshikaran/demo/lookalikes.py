@@ -75,10 +75,10 @@ def _wires(rng: Rng, size: Size) -> Image.Image:
     for _ in range(int(rng.integers(2, 16))):
         if upright:
             x = rng.uniform(0, width)
-            line = (x, 0, x + rng.uniform(-10, 10), height)
+            ends = (x, 0.0), (x + rng.uniform(-10, 10), float(height))
         else:
-            line = (0, rng.uniform(0, height), width, rng.uniform(0, height))
-        draw.line(line, fill=(*ink, 255), width=int(rng.integers(1, 5)))
+            ends = (0.0, rng.uniform(0, height)), (float(width), rng.uniform(0, height))
+        draw.line(ends, fill=(*ink, 255), width=int(rng.integers(1, 5)))
     return sheet
 
 

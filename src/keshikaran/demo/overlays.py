@@ -168,7 +168,7 @@ def pasted(rng: Rng, picture: Image.Image, piece: Image.Image, *, turn: float) -
 
 def advertise(rng: Rng, picture: Image.Image) -> None:
     """Pastes one to three advertisements on a picture."""
-    for _ in range(int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2]))):
+    for _ in range(int(rng.choice([1, 2, 3], p=[0.35, 0.4, 0.25]))):
         maker = _MAKERS[int(rng.integers(len(_MAKERS)))]
         turn = 0.0 if rng.random() < 0.4 else 25.0
         pasted(rng, picture, maker(rng, picture.size), turn=turn)

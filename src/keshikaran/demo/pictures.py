@@ -16,6 +16,7 @@ from keshikaran.demo.backgrounds import as_taken, background, kind_of, wash
 from keshikaran.demo.lookalikes import distract
 from keshikaran.demo.overlays import advertise
 from keshikaran.demo.paint import Rng, Size
+from keshikaran.errors import UsageError
 
 Label = Literal["plain", "advert"]
 
@@ -108,7 +109,14 @@ def make_pictures(
 
     Returns:
         What was written.
+
+    Raises:
+        UsageError: A count is negative.
+        MissingExtraError: scikit-learn, whose photographs are needed, is not installed.
     """
+    if count < 0 or fresh < 0:
+        what = f"The counts of pictures must not be negative, got {count} and {fresh}."
+        raise UsageError(what)
     halves: dict[Label, int] = {"plain": (count + 1) // 2, "advert": count // 2}
     for label, number in halves.items():
         home = folder / "labelled" / label
@@ -174,6 +182,6 @@ def painted(rng: Rng, recipe: Recipe) -> Image.Image:
 
 
 def _size(rng: Rng) -> Size:
-    long = int(rng.integers(320, _LARGEST + 1))
+    long = round(320 + (_LARGEST - 320) * rng.random() ** 1.5)
     short = max(_SMALLEST, round(long / _SHAPES[int(rng.integers(len(_SHAPES)))]))
     return (long, short) if rng.random() < 0.6 else (short, long)

@@ -155,7 +155,7 @@ def stripes(rng: Rng, size: Size) -> Image.Image:
 
 def _bands(phase: Field, period: float) -> Field:
     wave = np.sin(phase * np.float32(2 * math.pi / period))
-    return np.clip(wave * np.float32(4) + np.float32(0.5), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(wave * 4 + 0.5, 0, 1), dtype=np.float32)
 
 
 def _grained(rng: Rng, picture: Image.Image, amount: float) -> Image.Image:

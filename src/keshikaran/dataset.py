@@ -1,0 +1,127 @@
+"""Features, labels and sides as one table: what fitting and judging work on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keshikaran.errors import NotEnoughImagesError
+from keshikaran.head import Head, predict_proba
+from keshikaran.metrics import ScoredSet
+from keshikaran.types import SPLITS, Float32Array, ImageId, Label, LabelArray, Split
+
+_LEAST_IN_TRAIN = 5
+_LEAST_ELSEWHERE = 1
+_NAMES = {"0": "acceptable", "1": "objectionable"}
+
+SplitCounts = dict[Split, dict[str, int]]
+"""Split → label as text → number of images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Rows in order of their image id, whatever order they arrived in.
+
+    Attributes:
+        image_ids: one for each row, ascending.
+        features: float32 [n, D].
+        labels: int8 [n].
+        sides: one for each row.
+    """
+
+    image_ids: list[ImageId]
+    features: Float32Array
+    labels: LabelArray
+    sides: list[Split]
+
+    def rows(self, side: Split) -> np.ndarray:
+        """Row numbers of one side, ascending."""
+        return np.flatnonzero([value == side for value in self.sides])
+
+    def part(self, side: Split) -> tuple[Float32Array, LabelArray]:
+        """Features and labels of one side."""
+        rows = self.rows(side)
+        return self.features[rows], self.labels[rows]
+
+    def scored(self, side: Split, head: Head) -> ScoredSet:
+        """One side with the scores that `head` gives."""
+        rows = self.rows(side)
+        scores = predict_proba(head, self.features[rows])
+        return ScoredSet([self.image_ids[row] for row in rows], self.labels[rows], scores)
+
+    def counts(self) -> SplitCounts:
+        """How many images of each label are on each side."""
+        counts: SplitCounts = {side: {"0": 0, "1": 0} for side in SPLITS}
+        for side, label in zip(self.sides, self.labels, strict=True):
+            counts[side][str(label)] += 1
+        return counts
+
+    def prevalence(self) -> float:
+        """Share of objectionable images among those that train."""
+        _, labels = self.part("train")
+        return float(labels.mean())
+
+    def digest(self) -> str:
+        """SHA-256 over every image id, label and side."""
+        lines = zip(self.image_ids, self.labels, self.sides, strict=True)
+        text = "".join(f"{image_id} {label} {side}\n" for image_id, label, side in lines)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def make_dataset(
+    image_ids: Sequence[ImageId],
+    features: Float32Array,
+    labels: Mapping[ImageId, Label],
+    sides: Mapping[ImageId, Split],
+) -> Dataset:
+    """Join what is known about each image.
+
+    Args:
+        image_ids: ascending; one for each row of `features`.
+        features: float32 [n, D].
+        labels: label of every image.
+        sides: side of every image.
+    """
+    return Dataset(
+        list(image_ids),
+        features,
+        np.array([labels[image_id] for image_id in image_ids], dtype=np.int8),
+        [sides[image_id] for image_id in image_ids],
+    )
+
+
+def check_counts(counts: SplitCounts, hint: str = "") -> None:
+    """Refuse what cannot train or cannot be judged.
+
+    Args:
+        counts: images on each side.
+        hint: what to do about missing labels, if the caller knows better.
+
+    Raises:
+        NotEnoughImagesError: no images, one class only, or a side with too few of a class.
+    """
+    totals = {label: sum(side[label] for side in counts.values()) for label in ("0", "1")}
+    if not sum(totals.values()):
+        msg = "There are no labelled images."
+        advice = "Import a folder of class folders and say which with --positive NAME."
+        raise NotEnoughImagesError(msg, hint or advice)
+    for label, other in (("0", "1"), ("1", "0")):
+        if totals[other] == 0:
+            msg = f"All {totals[label]} labelled images are {_NAMES[label]}."
+            advice = f"Add images that are {_NAMES[other]}; a classifier needs both."
+            raise NotEnoughImagesError(msg, hint or advice)
+    for side in SPLITS:
+        least = _LEAST_IN_TRAIN if side == "train" else _LEAST_ELSEWHERE
+        for label, name in _NAMES.items():
+            if counts[side][label] < least:
+                msg = (
+                    f"Too few images: {counts[side][label]} {name} on the {side} side, at least"
+                    f" {least} needed ({totals['0']} acceptable and {totals['1']} objectionable"
+                    " in all)."
+                )
+                advice = "Label more: some 50 of each class make a start, 500 a good model."
+                raise NotEnoughImagesError(msg, advice)
+

@@ -1,0 +1,191 @@
+"""The trained part: features → probability. One weight for each feature, and a bias.
+
+With a frozen backbone, one sigmoid unit trained on cross-entropy is logistic regression: a
+convex problem with one answer. It is solved exactly here, by scikit-learn's L-BFGS, instead of
+being approached by a few epochs of gradient descent (`seed_recipe` keeps that for comparison).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from keshikaran.metrics import log_loss
+from keshikaran.types import Float32Array, Float64Array, LabelArray
+
+# Half-decades of the inverse regularisation strength, weakest model first.
+C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
+_PATIENCE = 2
+_PATH_TOLERANCE = 1e-4
+_FINAL_TOLERANCE = 1e-8
+_MAX_ITERATIONS = 5_000
+_CONSTANT = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear classifier on raw features.
+
+    Attributes:
+        weights: float64 [D].
+        bias: the logit of an all-zero feature vector.
+    """
+
+    weights: Float64Array
+    bias: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitStep:
+    """One point of the way to a head; what TensorBoard shows as a step.
+
+    Attributes:
+        step: counts from 0.
+        c: inverse regularisation strength at this step; None where the recipe has none.
+        train_loss: log-loss in nats.
+        validation_loss: the same on validation images.
+        train_accuracy: at 0.5.
+        validation_accuracy: at 0.5.
+    """
+
+    step: int
+    c: float | None
+    train_loss: float
+    validation_loss: float
+    train_accuracy: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A fitted head and how it came about.
+
+    Attributes:
+        head: standardisation is folded in.
+        c: the regularisation chosen; None where the recipe has none.
+        steps: in order.
+    """
+
+    head: Head
+    c: float | None
+    steps: tuple[FitStep, ...]
+
+
+def fit_head(
+    x_train: Float32Array,
+    y_train: LabelArray,
+    x_validation: Float32Array,
+    y_validation: LabelArray,
+    grid: Sequence[float] = C_GRID,
+) -> FitResult:
+    """Fit by exact L2-regularised logistic regression on standardised features.
+
+    The regularisation is the one with the least validation log-loss; the search goes from
+    strong to weak and ends when two steps in a row brought nothing. Classes are not weighted:
+    that would distort the probabilities. Deterministic for the same rows in the same order.
+
+    Args:
+        x_train: features [n, D].
+        y_train: labels 0 or 1, both present, [n].
+        x_validation: features [m, D].
+        y_validation: labels 0 or 1, [m].
+        grid: inverse regularisation strengths in ascending order.
+    """
+    mean, scale = _standardisation(x_train)
+    z_train = (x_train - mean) / scale
+    z_validation = (x_validation - mean) / scale
+    model = LogisticRegression(
+        warm_start=True, tol=_PATH_TOLERANCE, max_iter=_MAX_ITERATIONS, solver="lbfgs"
+    )
+    steps: list[FitStep] = []
+    for index, c in enumerate(grid):
+        model.C = c
+        model.fit(z_train, y_train)
+        step = _step(index, c, _head(model), z_train, y_train, z_validation, y_validation)
+        steps.append(step)
+        if index - best_step(steps) >= _PATIENCE:
+            break
+    chosen = grid[best_step(steps)]
+    final = LogisticRegression(
+        C=chosen, tol=_FINAL_TOLERANCE, max_iter=_MAX_ITERATIONS, solver="lbfgs"
+    )
+    final.fit(z_train, y_train)
+    return FitResult(_fold(_head(final), mean, scale), chosen, tuple(steps))
+
+
+def best_step(steps: Sequence[FitStep]) -> int:
+    """Index of the step with the least validation loss; the first of equals."""
+    return int(np.argmin([step.validation_loss for step in steps]))
+
+
+def decision_function(head: Head, features: Float32Array | Float64Array) -> Float64Array:
+    """Logits, float64 [n], of features [n, D]."""
+    logits: Float64Array = features.astype(np.float64) @ head.weights + head.bias
+    return logits
+
+
+def predict_proba(head: Head, features: Float32Array | Float64Array) -> Float64Array:
+    """Probability of class 1, float64 [n], of features [n, D]."""
+    return sigmoid(decision_function(head, features))
+
+
+def sigmoid(logits: Float64Array) -> Float64Array:
+    """1 / (1 + exp(-x)) without overflow."""
+    small = np.exp(-np.abs(logits))
+    result: Float64Array = np.where(logits >= 0, 1.0, small) / (1.0 + small)
+    return result
+
+
+def measure_step(
+    step: int,
+    c: float | None,
+    train: tuple[LabelArray, Float64Array],
+    validation: tuple[LabelArray, Float64Array],
+) -> FitStep:
+    """A `FitStep` from pairs of labels and probabilities."""
+    return FitStep(
+        step=step,
+        c=c,
+        train_loss=log_loss(*train),
+        validation_loss=log_loss(*validation),
+        train_accuracy=float(np.mean((train[1] >= 0.5) == train[0])),
+        validation_accuracy=float(np.mean((validation[1] >= 0.5) == validation[0])),
+    )
+
+
+def _step(
+    index: int,
+    c: float,
+    head: Head,
+    z_train: Float64Array,
+    y_train: LabelArray,
+    z_validation: Float64Array,
+    y_validation: LabelArray,
+) -> FitStep:
+    return measure_step(
+        index,
+        c,
+        (y_train, predict_proba(head, z_train)),
+        (y_validation, predict_proba(head, z_validation)),
+    )
+
+
+def _standardisation(x: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Mean and standard deviation of each feature; 1 for features that never change."""
+    wide = x.astype(np.float64)
+    scale = wide.std(axis=0)
+    scale[scale < _CONSTANT] = 1.0
+    return wide.mean(axis=0), scale
+
+
+def _head(model: LogisticRegression) -> Head:
+    return Head(model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+
+
+def _fold(head: Head, mean: Float64Array, scale: Float64Array) -> Head:
+    """Move the standardisation into weights and bias."""
+    weights = head.weights / scale
+    return Head(weights, head.bias - float(mean @ weights))

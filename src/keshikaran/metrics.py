@@ -1,0 +1,201 @@
+"""True labels and scores → figures. Arrays in, numbers out.
+
+Every figure is over all images given. Names and definitions are scikit-learn's where it has
+them; the calibration error is the usual one with bins of equal width (Guo et al. 2017, "On
+Calibration of Modern Neural Networks").
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from sklearn import metrics as sk
+
+from keshikaran.types import Float64Array, ImageId, LabelArray, Thresholds
+
+_ECE_BINS = 10
+_SMALLEST = 1e-15
+_REVIEW_RECALL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """How well scores fit labels on one set of images.
+
+    Attributes:
+        images: number of images.
+        positives: how many of them are objectionable.
+        roc_auc: area under the ROC curve; None when one class is missing.
+        average_precision: area under the precision-recall curve; None without positives.
+        log_loss: mean negative log-likelihood in nats.
+        brier_score: mean squared error of the probability.
+        ece: expected calibration error, 10 bins.
+        threshold: scores of at least this count as objectionable in the figures below.
+        accuracy: share of right answers.
+        balanced_accuracy: mean of the recalls of both classes.
+        precision: right among those called objectionable; 0 if none is.
+        recall: found among the objectionable.
+        f1: harmonic mean of precision and recall.
+        confusion_matrix: [[true negatives, false positives], [false negatives, true positives]].
+    """
+
+    images: int
+    positives: int
+    roc_auc: float | None
+    average_precision: float | None
+    log_loss: float
+    brier_score: float
+    ece: float
+    threshold: float
+    accuracy: float
+    balanced_accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    confusion_matrix: list[list[int]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Points of the ROC and precision-recall curves, float64 each."""
+
+    false_positive_rate: Float64Array
+    true_positive_rate: Float64Array
+    precision: Float64Array
+    recall: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """Images of one split with what people and the model say.
+
+    Attributes:
+        image_ids: one for each row.
+        y_true: labels, int8 [n].
+        y_score: probabilities in [0, 1], float64 [n].
+    """
+
+    image_ids: list[ImageId]
+    y_true: LabelArray
+    y_score: Float64Array
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationReport:
+    """What was found on validation and test images.
+
+    Attributes:
+        thresholds: the cuts the figures are at; they count `block` as a yes.
+        validation: figures on the images that chose the settings.
+        test: figures on images that chose nothing.
+        curves: on the test images.
+        test_set: the test images with their scores.
+    """
+
+    thresholds: Thresholds
+    validation: Metrics
+    test: Metrics
+    curves: Curves
+    test_set: ScoredSet
+
+
+def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float) -> Metrics:
+    """All figures of `Metrics`.
+
+    Args:
+        y_true: labels 0 or 1, shape [n], n >= 1.
+        y_score: probabilities in [0, 1], shape [n].
+        threshold: where the score becomes a yes.
+    """
+    predicted = (y_score >= threshold).astype(np.int8)
+    matrix = sk.confusion_matrix(y_true, predicted, labels=[0, 1])
+    (tn, fp), (fn, tp) = matrix.tolist()
+    positives = int(np.count_nonzero(y_true))
+    both = 0 < positives < len(y_true)
+    recalls = [part / whole for part, whole in ((tn, tn + fp), (tp, tp + fn)) if whole]
+    return Metrics(
+        images=len(y_true),
+        positives=positives,
+        roc_auc=float(sk.roc_auc_score(y_true, y_score)) if both else None,
+        average_precision=_average_precision(y_true, y_score) if positives else None,
+        log_loss=log_loss(y_true, y_score),
+        brier_score=float(np.mean((y_score - y_true) ** 2)),
+        ece=expected_calibration_error(y_true, y_score),
+        threshold=float(threshold),
+        accuracy=(tn + tp) / len(y_true),
+        balanced_accuracy=sum(recalls) / len(recalls),
+        precision=_share(tp, tp + fp),
+        recall=_share(tp, tp + fn),
+        f1=_share(2 * tp, 2 * tp + fp + fn),
+        confusion_matrix=[[tn, fp], [fn, tp]],
+    )
+
+
+def compute_curves(y_true: LabelArray, y_score: Float64Array) -> Curves:
+    """ROC and precision-recall curves; both classes must be there."""
+    false_positive_rate, true_positive_rate, _ = sk.roc_curve(y_true, y_score)
+    precision, recall, _ = sk.precision_recall_curve(y_true, y_score)
+    return Curves(false_positive_rate, true_positive_rate, precision, recall)
+
+
+def log_loss(y_true: LabelArray, y_score: Float64Array) -> float:
+    """Mean negative log-likelihood in nats; probabilities are kept 1e-15 away from 0 and 1."""
+    p = np.clip(y_score, _SMALLEST, 1 - _SMALLEST)
+    return float(-np.mean(np.where(y_true == 1, np.log(p), np.log1p(-p))))
+
+
+def expected_calibration_error(
+    y_true: LabelArray, y_score: Float64Array, bins: int = _ECE_BINS
+) -> float:
+    """Mean gap between score and observed share over bins of equal width, by bin size."""
+    index = np.minimum((y_score * bins).astype(np.int64), bins - 1)
+    score_sums = np.bincount(index, weights=y_score, minlength=bins)
+    label_sums = np.bincount(index, weights=y_true, minlength=bins)
+    return float(np.abs(score_sums - label_sums).sum() / len(y_true))
+
+
+def choose_thresholds(
+    y_true: LabelArray, y_score: Float64Array, review_recall: float = _REVIEW_RECALL
+) -> Thresholds:
+    """Two cuts from a validation set with both classes.
+
+    `block` is where F1 is largest. `review` is the largest cut that still finds
+    `review_recall` of the objectionable images, never above `block`. Cuts lie halfway between
+    neighbouring scores, so that they do not hang on one image's last digits.
+
+    Args:
+        y_true: labels 0 or 1, shape [n].
+        y_score: probabilities in [0, 1], shape [n].
+        review_recall: share in (0, 1].
+    """
+    order = np.argsort(-y_score, kind="stable")
+    scores, labels = y_score[order], y_true[order]
+    last_of_tie = np.append(scores[1:] != scores[:-1], True)
+    ends = np.flatnonzero(last_of_tie)
+    found = np.cumsum(labels)[ends]
+    called = ends + 1
+    f1 = 2 * found / (called + found[-1])
+    block = int(np.argmax(f1))
+    review = int(np.argmax(found >= review_recall * found[-1]))
+    cuts = _cuts(scores[ends])
+    return Thresholds(review=min(cuts[review], cuts[block]), block=cuts[block])
+
+
+def _cuts(scores: Float64Array) -> list[float]:
+    """The cut below each of the descending scores."""
+    below = np.append(scores[1:], 0.0)
+    return [float(value) for value in (scores + below) / 2]
+
+
+def _average_precision(y_true: LabelArray, y_score: Float64Array) -> float:
+    return float(sk.average_precision_score(y_true, y_score))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

@@ -1,0 +1,175 @@
+"""A model file → predictions and verdicts. The same code answers Python, command line and HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keshikaran.backbones import Engine, EngineName, open_engine
+from keshikaran.bundle import Bundle, Manifest, check_self_test, read_bundle
+from keshikaran.errors import BackboneError, ImageRefusedError
+from keshikaran.hashing import image_id_of
+from keshikaran.inference import Inferred, infer_many
+from keshikaran.pixels import DEFAULT_LIMITS, Limits
+from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
+
+Image = str | Path | bytes
+"""An image file: its path, or its bytes."""
+
+_logger = logging.getLogger("keshikaran")
+
+
+class Predictor:
+    """A loaded model. Thread-safe; make one and keep it.
+
+    Example::
+
+        predictor = Predictor.load("model.onnx")
+        prediction = predictor.predict("dog.jpg")
+        print(prediction.score, prediction.verdict)
+
+    Args:
+        bundle: a checked model file.
+        engine: an engine that has loaded it.
+        limits: what an image file may ask for.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.engine = engine
+        self.limits = limits
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        engine: EngineName = "auto",
+        precision: Precision | None = None,
+        streams: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> Predictor:
+        """Read a model file, check it, run its self-test.
+
+        Args:
+            path: a file that `keshikaran train` wrote.
+            engine: `auto`, `openvino` or `onnxruntime`.
+            precision: None takes the model's own where the machine has it, else f32.
+            streams: images inferred side by side; default: one for each usable processor.
+            limits: what an image file may ask for.
+
+        Raises:
+            BundleError: the file is missing, damaged, unsafe or not a model of ours.
+            BackboneError: the engine or precision asked for cannot be had.
+            MissingExtraError: the engine asked for is not installed.
+        """
+        bundle = read_bundle(Path(path))
+        opened = _open(bundle, engine, precision, streams)
+        check_self_test(bundle, opened)
+        return cls(bundle, opened, limits)
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The model's cuts on the score."""
+        return self.manifest.thresholds
+
+    def predict(self, image: Image) -> Prediction:
+        """Score one image.
+
+        Args:
+            image: a path, or the bytes of an image file.
+
+        Returns:
+            The prediction. An image that cannot be read is `undecided` with its reason; this
+            never raises for what is in the file.
+        """
+        return next(self.predict_many([image]))
+
+    def predict_many(self, images: Iterable[Image]) -> Iterator[Prediction]:
+        """Score many images, several at a time; predictions come in the order of the images.
+
+        Args:
+            images: paths or bytes; read as they are needed, so it may be endless.
+        """
+        items = ((job, job.read) for job in map(self._job, images))
+        for result in infer_many(items, self.engine, self.manifest.pixels, self.limits):
+            yield self._prediction(result)
+
+    def _job(self, image: Image) -> _Job:
+        return _Job(image, self.limits.max_bytes)
+
+    def _prediction(self, result: Inferred[_Job]) -> Prediction:
+        score = None if result.outputs is None else float(result.outputs["score"])
+        verdict = verdict_of(score, self.thresholds)
+        reason = str(result.refusal) if result.refusal is not None else None
+        if verdict == "undecided" and reason is None:
+            score, reason = None, "no_score: the network gave no number"
+        return Prediction(
+            path=result.key.name,
+            image_id=result.key.image_id,
+            score=score,
+            verdict=verdict,
+            reason=reason,
+            model_id=self.manifest.model_id,
+        )
+
+
+@dataclass(slots=True)
+class _Job:
+    """One image on its way; remembers the hash of what was read."""
+
+    image: Image
+    max_bytes: int
+    image_id: ImageId | None = None
+
+    @property
+    def name(self) -> str:
+        return "-" if isinstance(self.image, bytes) else str(self.image)
+
+    def read(self) -> bytes:
+        data = self.image if isinstance(self.image, bytes) else self._read_file(Path(self.image))
+        self.image_id = image_id_of(data)
+        return data
+
+    def _read_file(self, path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                data = file.read(self.max_bytes + 1)
+        except (OSError, ValueError) as error:
+            detail = getattr(error, "strerror", None) or str(error)
+            raise ImageRefusedError("unreadable_file", detail) from error
+        if len(data) > self.max_bytes:
+            detail = f"the file has more than {self.max_bytes:,} bytes"
+            raise ImageRefusedError("too_many_bytes", detail)
+        return data
+
+
+def _open(
+    bundle: Bundle, engine: EngineName, precision: Precision | None, streams: int | None
+) -> Engine:
+    def opened(chosen: Precision) -> Engine:
+        return open_engine(bundle.model, engine=engine, precision=chosen, streams=streams)
+
+    own = bundle.manifest.precision
+    if precision is not None:
+        loaded = opened(precision)
+    else:
+        loaded = _own_or_f32(opened, own)
+    if loaded.precision != own:
+        _logger.warning(
+            "The model was made in %s and runs in %s: single scores can differ by up to 0.1.",
+            own,
+            loaded.precision,
+        )
+    return loaded
+
+
+def _own_or_f32(opened: Callable[[Precision], Engine], own: Precision) -> Engine:
+    try:
+        return opened(own)
+    except BackboneError:
+        if own == "f32":
+            raise
+        return opened("f32")

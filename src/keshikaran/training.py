@@ -1,0 +1,414 @@
+"""The whole way: import → store → label → split → featurize → fit → evaluate → bundle.
+
+`train` is the only function that knows the order of the stages. Each stage takes values and
+gives a frozen dataclass; none knows another.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from keshikaran.backbones import (
+    DEFAULT_BACKBONE,
+    Backbone,
+    Engine,
+    EngineName,
+    load_backbone,
+    open_engine,
+)
+from keshikaran.bundle import Manifest, SelfTest
+from keshikaran.dataset import Dataset, SplitCounts, check_counts, make_dataset
+from keshikaran.evaluate import evaluate
+from keshikaran.export import build_scoring_graph, export_bundle
+from keshikaran.featurize import Featurizer, FeatureTable, featurize
+from keshikaran.hashing import write_durably
+from keshikaran.head import FitResult, fit_head, predict_proba
+from keshikaran.ingest import ImportReport, Source, import_source
+from keshikaran.metrics import EvaluationReport, choose_thresholds
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec, ResizeMode
+from keshikaran.policy import Policy
+from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
+from keshikaran.seed_recipe import fit_seed_recipe
+from keshikaran.split import SplitScheme, split_images, stored_scheme
+from keshikaran.store import Contradiction, FeatureCache, Store, Workspace
+from keshikaran.types import ImageId, Label, Precision, Progress, Refusal, SilentProgress
+from keshikaran.version import __version__
+
+DEFAULT_RESIZE_MODE: ResizeMode = "crop"
+
+_PARITY_IMAGES = 16
+
+HeadRecipe = Literal["exact", "seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What can be chosen about a training run.
+
+    Attributes:
+        backbone: a name, or the path of an ONNX file.
+        resize_mode: how images get the backbone's shape.
+        precision: arithmetic of the backbone.
+        engine: what runs it.
+        recipe: `exact` logistic regression, or the `seed`'s ten epochs of Adam.
+        split: None repeats the workspace's last scheme, or the default.
+        policy: what is objectionable, and what the thresholds are asked for.
+        tensorboard: whether to write a TensorBoard run.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
+    precision: Precision = "f32"
+    engine: EngineName = "auto"
+    recipe: HeadRecipe = "exact"
+    split: SplitScheme | None = None
+    policy: Policy = field(default_factory=Policy)
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training run did and made.
+
+    Attributes:
+        model_id: of the new model.
+        model_path: the bundle.
+        report_path: the report for people.
+        images: what the import did; all zero without sources.
+        split: images used on each side by label.
+        timing_s: seconds in each stage, and in total.
+        features: the table that was trained on.
+        fit: the head and how it came about.
+        evaluation: all figures.
+        refusals: everything that could not be used, and why.
+        contradictions: images that are labelled both ways, kept out.
+        manifest: what the bundle says about itself.
+    """
+
+    model_id: str
+    model_path: Path
+    report_path: Path
+    images: ImportReport
+    split: SplitCounts
+    timing_s: dict[str, float]
+    features: FeatureTable
+    fit: FitResult
+    evaluation: EvaluationReport
+    refusals: tuple[Refusal, ...]
+    contradictions: tuple[Contradiction, ...]
+    manifest: Manifest
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `keshikaran train --json` prints."""
+        rate = self.features.images_per_s
+        return {
+            "model_id": self.model_id,
+            "model_path": str(self.model_path),
+            "report_path": str(self.report_path),
+            "images": _image_figures(self.images, self.features, self.contradictions),
+            "split": self.split,
+            "timing_s": {name: round(value, 4) for name, value in self.timing_s.items()},
+            "featurize": {
+                "images": self.features.images,
+                "cached": self.features.cached,
+                "images_per_s": None if rate is None else round(rate, 2),
+            },
+            "metrics": self.manifest.metrics,
+            "thresholds": {
+                "review": self.manifest.thresholds.review,
+                "block": self.manifest.thresholds.block,
+            },
+            "refusals": [asdict(refusal) for refusal in self.refusals],
+        }
+
+
+def train(
+    workspace: Workspace,
+    sources: Sequence[Source] = (),
+    options: TrainingOptions | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Import, then every stage up to bundle and report.
+
+    Args:
+        workspace: where everything is kept; created if missing.
+        sources: what to import first; may be empty when the workspace has images.
+        options: settings; the defaults are sensible.
+        progress: told of long work.
+
+    Raises:
+        NotEnoughImagesError: too few labelled images on a side, or one class only.
+        StoreError: the disk is full or the workspace cannot be written.
+        BackboneError: the backbone, engine or precision cannot be had.
+        BundleError: the finished bundle does not answer as the pipeline did; nothing is written.
+    """
+    options = options or TrainingOptions()
+    progress = progress or SilentProgress()
+    clock = _Clock()
+    backbone = load_backbone(options.backbone)
+    with Store(workspace.folder) as store, FeatureCache(workspace.features) as cache:
+        with clock.stage("import"):
+            images = _import_all(store, sources, progress)
+            check_counts(split_images(store, options.split).counts, _hint(sources))
+        with clock.stage("featurize"):
+            features, data = _featurize(store, cache, backbone, options, progress)
+        refusals = _list_refusals(workspace, store, features)
+        check_counts(data.counts())
+        with clock.stage("fit"):
+            fit = _fit(data, options.recipe)
+        with clock.stage("evaluate"):
+            evaluation = _evaluate(data, fit, options.policy)
+        with clock.stage("bundle"):
+            run = _Run(workspace, store, backbone, options, data, fit, evaluation)
+            manifest = _bundle(run)
+        contradictions = tuple(store.contradictions())
+    content = ReportContent(
+        model_id=manifest.model_id,
+        settings=_settings(manifest),
+        images=_image_figures(images, features, contradictions),
+        split=data.counts(),
+        evaluation=evaluation,
+        steps=fit.steps,
+        refusals=refusals,
+        contradictions=contradictions,
+    )
+    with clock.stage("report"):
+        write_html_report(workspace.report(manifest.model_id), content)
+        if options.tensorboard:
+            write_tensorboard_run(workspace.run(manifest.model_id), content)
+    return TrainingResult(
+        model_id=manifest.model_id,
+        model_path=workspace.model(manifest.model_id),
+        report_path=workspace.report(manifest.model_id),
+        images=images,
+        split=data.counts(),
+        timing_s=clock.timing(),
+        features=features,
+        fit=fit,
+        evaluation=evaluation,
+        refusals=refusals,
+        contradictions=contradictions,
+        manifest=manifest,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is known of a run once the head is fitted."""
+
+    workspace: Workspace
+    store: Store
+    backbone: Backbone
+    options: TrainingOptions
+    data: Dataset
+    fit: FitResult
+    evaluation: EvaluationReport
+
+    @property
+    def spec(self) -> PixelSpec:
+        return PixelSpec(self.backbone.height, self.backbone.width, self.options.resize_mode)
+
+
+def _import_all(store: Store, sources: Sequence[Source], progress: Progress) -> ImportReport:
+    total = ImportReport()
+    for source in sources:
+        total += import_source(store, source, progress=progress)
+    return total
+
+
+def _hint(sources: Sequence[Source]) -> str:
+    """What to do about missing labels, when a source has class folders that were not named."""
+    folders = [name for source in sources for name in source.class_folders]
+    labelled = any(entry.label is not None for source in sources for entry in source.entries)
+    if not folders or labelled:
+        return ""
+    return f"Say which folders are objectionable with --positive NAME: {', '.join(folders)}."
+
+
+def _featurize(
+    store: Store,
+    cache: FeatureCache,
+    backbone: Backbone,
+    options: TrainingOptions,
+    progress: Progress,
+) -> tuple[FeatureTable, Dataset]:
+    sides = store.splits()
+    labels: dict[ImageId, Label] = {
+        image.image_id: image.label
+        for image in store.labelled_images()
+        if image.image_id in sides
+    }
+    featurizer = Featurizer(
+        backbone,
+        PixelSpec(backbone.height, backbone.width, options.resize_mode),
+        options.precision,
+        _opener(options),
+    )
+    features = featurize(store, cache, featurizer, list(labels), progress)
+    return features, make_dataset(features.image_ids, features.matrix, labels, sides)
+
+
+def _opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
+    def opened(model: bytes) -> Engine:
+        return open_engine(model, engine=options.engine, precision=options.precision)
+
+    return opened
+
+
+def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
+    fit = fit_head if recipe == "exact" else fit_seed_recipe
+    return fit(*data.part("train"), *data.part("validation"))
+
+
+def _evaluate(data: Dataset, fit: FitResult, policy: Policy) -> EvaluationReport:
+    validation = data.scored("validation", fit.head)
+    thresholds = choose_thresholds(validation.y_true, validation.y_score, policy.review_recall)
+    return evaluate(validation, data.scored("test", fit.head), thresholds)
+
+
+def _bundle(run: _Run) -> Manifest:
+    """Write the model file; its scores are held against the pipeline's on validation files."""
+    created = datetime.now(UTC)
+    model_id = _model_id(created, run)
+
+    def describe(self_test: SelfTest) -> Manifest:
+        return _manifest(run, model_id, created, self_test)
+
+    return export_bundle(
+        run.workspace.model(model_id),
+        build_scoring_graph(run.backbone, run.fit.head),
+        describe,
+        _opener(run.options),
+        _proof(run),
+    )
+
+
+def _proof(run: _Run) -> list[tuple[bytes, float]]:
+    """Validation files from both ends and the middle of the scores, and their scores."""
+    rows = run.data.rows("validation")
+    scores = predict_proba(run.fit.head, run.data.features[rows])
+    order = scores.argsort(kind="stable")
+    step = max(1, len(order) // _PARITY_IMAGES)
+    chosen = [int(index) for index in order[::step]]
+    ids = [run.data.image_ids[rows[index]] for index in chosen]
+    extensions = run.store.extension_of(ids)
+    return [
+        (run.store.blobs.read(image_id, extensions[image_id]), float(scores[index]))
+        for image_id, index in zip(ids, chosen, strict=True)
+    ]
+
+
+def _model_id(created: datetime, run: _Run) -> str:
+    """Time first, so that names sort by age; then a digest of what was learned."""
+    digest = hashlib.sha256(run.fit.head.weights.tobytes())
+    digest.update(repr((run.fit.head.bias, run.backbone.digest, run.options.precision)).encode())
+    return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+
+
+def _manifest(run: _Run, model_id: str, created: datetime, self_test: SelfTest) -> Manifest:
+    options, backbone = run.options, run.backbone
+    scheme = options.split or stored_scheme(run.store)
+    return Manifest(
+        model_id=model_id,
+        created=created.isoformat(timespec="seconds"),
+        keshikaran_version=__version__,
+        classes={"0": options.policy.acceptable, "1": options.policy.objectionable},
+        thresholds=run.evaluation.thresholds,
+        thresholds_chosen_for=options.policy.thresholds_chosen_for,
+        policy=options.policy.to_dict(),
+        prevalence=run.data.prevalence(),
+        pixel_contract=PIXEL_CONTRACT_VERSION,
+        height=backbone.height,
+        width=backbone.width,
+        resize_mode=options.resize_mode,
+        backbone={
+            "name": backbone.name,
+            "digest": backbone.digest,
+            "licence": backbone.licence,
+        },
+        precision=options.precision,
+        recipe={"name": options.recipe, "c": run.fit.c},
+        training_set={"digest": run.data.digest(), "split_scheme": asdict(scheme)},
+        split={side: dict(counts) for side, counts in run.data.counts().items()},
+        metrics={
+            "validation": run.evaluation.validation.to_dict(),
+            "test": run.evaluation.test.to_dict(),
+        },
+        self_test=self_test,
+        licence=f"backbone weights: {backbone.licence}; head: yours",
+    )
+
+
+def _list_refusals(
+    workspace: Workspace, store: Store, features: FeatureTable
+) -> tuple[Refusal, ...]:
+    """Everything that could not be used, also written to `skipped.csv`."""
+    refusals = store.skipped()
+    for image_id, refusal in sorted(features.refused.items()):
+        refusals.extend(
+            Refusal(path, "decode", refusal.reason, refusal.detail)
+            for path in store.entries_of(image_id)
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "stage", "reason", "detail"])
+    writer.writerows((r.path, r.stage, r.reason, r.detail) for r in refusals)
+    write_durably(workspace.skipped, text.getvalue().encode())
+    return tuple(refusals)
+
+
+def _settings(manifest: Manifest) -> dict[str, str]:
+    """The run's settings in words, for report and TensorBoard."""
+    c = manifest.recipe["c"]
+    return {
+        "created": manifest.created,
+        "keshikaran": manifest.keshikaran_version,
+        "backbone": f"{manifest.backbone['name']} ({manifest.backbone['digest'][:12]})",
+        "precision": manifest.precision,
+        "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
+        f" contract {manifest.pixel_contract}",
+        "head": manifest.recipe["name"] + ("" if c is None else f", C = {c:g}"),
+        "split scheme": manifest.training_set["split_scheme"]["name"],
+        "training set": manifest.training_set["digest"][:12],
+        "prevalence": f"{manifest.prevalence:.4f}",
+        "thresholds": manifest.thresholds_chosen_for,
+    }
+
+
+def _image_figures(
+    images: ImportReport, features: FeatureTable, contradictions: Sequence[Contradiction]
+) -> dict[str, int]:
+    return {
+        "seen": images.seen,
+        "imported": images.imported,
+        "duplicates": images.duplicates,
+        "skipped": images.skipped,
+        "undecodable": len(features.refused),
+        "contradictory": len(contradictions),
+    }
+
+
+class _Clock:
+    """Seconds spent in each stage."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._stages[name] = time.perf_counter() - started
+
+    def timing(self) -> dict[str, float]:
+        return {**self._stages, "total": time.perf_counter() - self._started}
