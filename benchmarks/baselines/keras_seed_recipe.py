@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,11 +151,14 @@ def build_model(weights: str) -> Any:  # noqa: ANN401 - a keras.Model
     """
     import keras
 
-    backbone = keras.applications.EfficientNetB0(
-        include_top=False,
-        weights=None if weights == "none" else weights,
-        input_shape=(SIDE, SIDE, 3),
-    )
+    try:
+        backbone = keras.applications.EfficientNetB0(
+            include_top=False,
+            weights=None if weights == "none" else weights,
+            input_shape=(SIDE, SIDE, 3),
+        )
+    except Exception as error:  # Keras raises no narrower one when a download fails
+        raise SystemExit(f"cannot build EfficientNet-B0 with weights {weights}: {error}") from error
     backbone.trainable = False
     inputs = keras.Input((SIDE, SIDE, 3))
     # training=False: a frozen network answers the same each time (no drop-connect, fixed
@@ -263,7 +266,10 @@ def main() -> None:
     """Measure and print."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    print(json.dumps(measure(parse_options())))
+    options = parse_options()
+    with redirect_stdout(sys.stderr):  # Keras talks on standard output while it downloads
+        result = measure(options)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

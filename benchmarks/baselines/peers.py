@@ -143,6 +143,8 @@ def main() -> None:
     options = parse_options()
     lines = options.list.read_text(encoding="utf-8").splitlines()
     paths = [line for line in lines if line.strip()]
+    if options.batch_size is not None and options.batch_size < 1:
+        raise SystemExit("--batch-size must be at least 1")
     if not paths:
         raise SystemExit(f"{options.list}: no paths in it")
     print(json.dumps(measure(options.peer, paths, options.batch_size)))

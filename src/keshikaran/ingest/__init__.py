@@ -1,10 +1,11 @@
 """Sources → store.
 
-`sources` and `label_csv` say what a source contains; `importer` checks, copies and records it.
+`sources` and `label_csv` say what a source contains, `resolve` tells them apart; `importer` checks, copies and records it.
 """
 
 from keshikaran.ingest.importer import ImportReport, import_source
 from keshikaran.ingest.label_csv import scan_label_csv
+from keshikaran.ingest.resolve import resolve_sources
 from keshikaran.ingest.sources import CLASS_NAMES, Entry, Source, scan_files, scan_folder
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "ImportReport",
     "Source",
     "import_source",
+    "resolve_sources",
     "scan_files",
     "scan_folder",
     "scan_label_csv",

@@ -69,12 +69,11 @@ def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
 
     Raises:
         SourceError: the folder is missing or cannot be read.
-        UsageError: a name in `positives` is no folder here.
     """
     root = root.resolve()
     files = sorted(_walk(root))
     folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
-    labels = _labels_of(root, folders, tuple(positives))
+    labels = _labels_of(folders, tuple(positives))
     entries = [
         Entry(file.as_posix(), root / file, labels.get(file.parts[0]) if file.parts[1:] else None)
         for file in files
@@ -116,12 +115,20 @@ def _walk(root: Path) -> Iterator[Path]:
                 yield (Path(folder) / name).relative_to(root)
 
 
-def _labels_of(root: Path, folders: list[str], positives: tuple[str, ...]) -> dict[str, Label]:
+def check_positives(sources: Sequence[Source], positives: Sequence[str]) -> None:
+    """Refuse a `--positive NAME` that no source has a folder for.
+
+    Raises:
+        UsageError: names the folders there are.
+    """
+    folders = sorted({name for source in sources for name in source.class_folders})
+    for name in positives:
+        if name not in folders:
+            msg = f"--positive {name}: no source has a folder of that name with files in it."
+            raise UsageError(msg, f"Folders there: {', '.join(folders) or 'none'}.")
+
+
+def _labels_of(folders: list[str], positives: tuple[str, ...]) -> dict[str, Label]:
     if not positives:
         return {name: CLASS_NAMES[name.lower()] for name in folders if name.lower() in CLASS_NAMES}
-    unknown = [name for name in positives if name not in folders]
-    if unknown:
-        there = ", ".join(folders) or "none"
-        msg = f"--positive {unknown[0]}: {root} has no folder of that name with files in it."
-        raise UsageError(msg, f"Folders there: {there}.")
     return {name: 1 if name in positives else 0 for name in folders}

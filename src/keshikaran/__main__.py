@@ -1,0 +1,6 @@
+"""`python -m keshikaran`."""
+
+from keshikaran.cli.main import run
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,85 @@
+"""Talking to people: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+from keshikaran.types import ProgressTask
+
+talk = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """One line of talk, on stderr."""
+    talk.print(text, markup=False, soft_wrap=True)
+
+
+def result(text: str) -> None:
+    """One line of results, on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def printable(text: str) -> str:
+    """File names can hold anything: control characters come out as escapes."""
+    return "".join(
+        character if character.isprintable() else repr(character)[1:-1] for character in text
+    ).encode("utf-8", "backslashreplace").decode()
+
+
+class _RateColumn(ProgressColumn):
+    """Steps per second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate as text; empty before there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
+
+
+@dataclass
+class _BarTask:
+    progress: RichProgress
+    number: int
+
+    def advance(self, steps: int = 1) -> None:
+        self.progress.advance(self.progress.task_ids[self.number], steps)
+
+
+class TerminalProgress:
+    """Bars with rate and time left on a terminal; nothing elsewhere."""
+
+    @contextmanager
+    def task(self, title: str, total: int | None) -> Iterator[ProgressTask]:
+        """See `keshikaran.types.Progress`."""
+        with RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeRemainingColumn(),
+            console=talk,
+            disable=not talk.is_terminal,
+            transient=False,
+        ) as progress:
+            progress.add_task(title, total=total)
+            yield _BarTask(progress, 0)
+
+    def note(self, text: str) -> None:
+        """Say a line."""
+        say(text)

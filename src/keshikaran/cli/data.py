@@ -1,0 +1,203 @@
+"""Commands about images and labels: import, label, split, link, status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.options import (
+    BalanceOption,
+    JsonOption,
+    MediaDirOption,
+    PositiveOption,
+    SaltOption,
+    SchemeOption,
+    WorkspaceOption,
+    open_workspace,
+)
+from keshikaran.errors import UsageError
+from keshikaran.ingest import ImportReport, import_source, resolve_sources
+from keshikaran.labels import current_user, label_image
+from keshikaran.linktree import write_link_tree
+from keshikaran.split import SplitReport, SplitScheme, scheme_from_option, split_images
+from keshikaran.store import Store, Workspace
+from keshikaran.types import SPLITS, Label
+
+_SHOWN = 10
+PARTLY = 3
+
+
+def import_command(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of class folders, image files, or a label.csv."),
+    ],
+    positive: PositiveOption = None,
+    media_dir: MediaDirOption = None,
+    label: Annotated[
+        int | None,
+        typer.Option(min=0, max=1, help="Label of single files.", show_default=False),
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy images and their labels into the workspace."""
+    found = resolve_sources(
+        sources,
+        positives=positive or (),
+        media_dir=media_dir,
+        label=cast("Label | None", label),
+    )
+    place = open_workspace(workspace)
+    total = ImportReport()
+    with Store(place.folder) as store:
+        for source in found:
+            total += import_source(store, source, progress=TerminalProgress())
+        contradictions = len(store.contradictions())
+    if as_json:
+        result(json.dumps(asdict(total) | {"contradictory": contradictions}))
+    else:
+        say_import(total, contradictions)
+        say(f"Next: keshikaran train{_workspace_words(place, workspace)}")
+    if total.skipped:
+        raise typer.Exit(PARTLY)
+
+
+def say_import(report: ImportReport, contradictions: int) -> None:
+    """Tell what an import did."""
+    if report.seen and report.duplicates == report.seen and not report.labels:
+        say(f"Nothing new: all {report.seen:,} images and their labels were here already.")
+    else:
+        say(
+            f"{report.seen:,} files: {report.imported:,} new images, {report.duplicates:,}"
+            f" already here, {report.skipped:,} skipped; {report.labels:,} labels noted."
+        )
+    for refusal in report.refusals[:_SHOWN]:
+        say(f"  skipped {printable(refusal.path)}: {refusal.reason} ({printable(refusal.detail)})")
+    if report.skipped > _SHOWN:
+        say(f"  … and {report.skipped - _SHOWN:,} more.")
+    if contradictions:
+        say(
+            f"{contradictions:,} images are labelled both ways; they stay out of training."
+            " See: keshikaran status"
+        )
+
+
+def label_command(
+    images: Annotated[list[str], typer.Argument(help="Files, or image ids (6 digits or more).")],
+    value: Annotated[str, typer.Option(help="0 acceptable, 1 objectionable, none to take back.")],
+    why: Annotated[str, typer.Option(help="A reason worth keeping.")] = "",
+    who: Annotated[
+        str | None, typer.Option(help="Who says so. Default: you.", show_default=False)
+    ] = None,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Say what an image is; a person's word outweighs imported labels."""
+    if value not in {"0", "1", "none"}:
+        msg = f"--value {value} is unknown."
+        raise UsageError(msg, "Use 0 (acceptable), 1 (objectionable) or none.")
+    label = None if value == "none" else cast("Label", int(value))
+    with Store(open_workspace(workspace).folder) as store:
+        for image in images:
+            image_id = label_image(store, image, label, who=who or current_user(), why=why)
+            result(f"{image_id}  {value}")
+    say("Next: keshikaran train")
+
+
+def split_command(
+    scheme: SchemeOption = None,
+    salt: SaltOption = "",
+    balance: BalanceOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide which images train, which choose settings, which judge."""
+    with Store(open_workspace(workspace).folder) as store:
+        report = split_images(store, chosen_scheme(scheme, salt, balance=balance))
+    if as_json:
+        result(json.dumps(asdict(report)))
+        return
+    for side in SPLITS:
+        counts = report.counts[side]
+        result(f"{side:<10}  {counts['0']:>8,} acceptable  {counts['1']:>8,} objectionable")
+    say_split(report)
+    say("Next: keshikaran train, or keshikaran link FOLDER for another trainer")
+
+
+def chosen_scheme(scheme: str | None, salt: str, *, balance: bool) -> SplitScheme | None:
+    """The scheme as typed; None when nothing was typed."""
+    if scheme is None and not salt and not balance:
+        return None
+    return scheme_from_option(scheme or "hash", salt=salt, balance=balance)
+
+
+def say_split(report: SplitReport) -> None:
+    """Tell what a split file left open."""
+    if report.unassigned:
+        say(f"{report.unassigned:,} labelled images are not in the file; they take no part.")
+    if report.unknown:
+        say(f"{report.unknown:,} lines of the file name no labelled image here.")
+    if report.disagreeing:
+        say(f"{report.disagreeing:,} lines of the file state another value than the label here.")
+
+
+def link_command(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder, or an older link tree.")],
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write <type>/<value>/<objectId> links for trainers that read folders."""
+    with Store(open_workspace(workspace).folder) as store:
+        split_images(store)
+        report = write_link_tree(store, out)
+    result(str(report.folder))
+    say(f"{report.made:,} links made, {report.kept:,} were there already.")
+    say(f"Next: point another trainer at {report.folder}/train and {report.folder}/validation")
+
+
+def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Say where things stand in the workspace."""
+    place = open_workspace(workspace)
+    if not (place.folder / "catalogue.sqlite").is_file():
+        msg = f"There is no workspace at {place.folder}."
+        raise UsageError(msg, "Start one: keshikaran import FOLDER --positive NAME")
+    with Store(place.folder) as store:
+        labelled = store.labelled_images()
+        objectionable = sum(image.label for image in labelled)
+        contradictions = store.contradictions()
+        facts = {
+            "workspace": str(place.folder.resolve()),
+            "images": store.count_images(),
+            "acceptable": len(labelled) - objectionable,
+            "objectionable": objectionable,
+            "contradictory": len(contradictions),
+            "skipped": len(store.skipped()),
+            "split": store.split_scheme().get("name"),
+            "latest_model": _text(place.latest_model()),
+        }
+    if as_json:
+        listed = [asdict(item) for item in contradictions]
+        result(json.dumps(facts | {"contradictions": listed}))
+        return
+    for name, value in facts.items():
+        result(f"{name:<14} {value if value is not None else '–'}")
+    for item in contradictions[:_SHOWN]:
+        say(f"Labelled both ways: {item.image_id[:12]}")
+        say(f"  acceptable:    {printable(', '.join(item.acceptable))}")
+        say(f"  objectionable: {printable(', '.join(item.objectionable))}")
+    if contradictions:
+        say(f"Decide with: keshikaran label {contradictions[0].image_id[:12]} --value 0|1")
+    else:
+        say("Next: keshikaran " + ("predict IMAGE" if facts["latest_model"] else "train"))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _workspace_words(place: Workspace, chosen: Path | None) -> str:
+    return "" if chosen is None else f" --workspace {place.folder}"

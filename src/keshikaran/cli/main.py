@@ -1,0 +1,98 @@
+"""`keshikaran COMMAND`: import → label → split → train → predict."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from keshikaran.cli.console import printable, say
+from keshikaran.cli.data import (
+    import_command,
+    label_command,
+    link_command,
+    split_command,
+    status_command,
+)
+from keshikaran.cli.demo import demo_command
+from keshikaran.cli.predict import predict_command
+from keshikaran.cli.train import train_command
+from keshikaran.errors import KeshikaranError
+from keshikaran.version import __version__
+
+_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="keshikaran",
+    help="Train, judge and use an image classifier for your own moderation policy."
+    " The way: import → store → label → split → featurize → fit → evaluate → bundle → predict."
+    " New here? Run: keshikaran demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo_command)
+app.command("import")(import_command)
+app.command("label")(label_command)
+app.command("split")(split_command)
+app.command("link")(link_command)
+app.command("status")(status_command)
+app.command("train")(train_command)
+app.command("predict")(predict_command)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback signature
+    if wanted:
+        sys.stdout.write(f"keshikaran {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[  # noqa: ARG001 - `main` acts on it
+        bool, typer.Option("--debug", help="Show tracebacks of errors; anywhere on the line.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - acts by its callback
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    return
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with a documented exit code.
+
+    0 done; 1 failed; 2 wrong usage; 3 done, but some images stayed undecided or were skipped;
+    130 interrupted.
+    """
+    sys.exit(main(arguments))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app(args=[word for word in given if word != "--debug"])
+    except KeshikaranError as error:
+        return _explain(error, debug=debug)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0
+        if code == _INTERRUPTED:
+            say("Interrupted. What was done is kept; run the same command again to go on.")
+        return code
+    return 0
+
+
+def _explain(error: KeshikaranError, *, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    say(f"keshikaran: {printable(error.what)}")
+    if error.hint:
+        say(f"  {printable(error.hint)}")
+    return error.exit_code
+

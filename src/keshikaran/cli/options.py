@@ -1,0 +1,70 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keshikaran.errors import MissingExtraError
+from keshikaran.store import Workspace, workspace_folder
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        help="Where everything is kept. Default: $KESHIKARAN_WORKSPACE, else ./keshikaran-workspace.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PositiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--positive",
+        metavar="NAME",
+        help="A class folder whose images are objectionable; repeat for several.",
+        show_default=False,
+    ),
+]
+MediaDirOption = Annotated[
+    Path | None,
+    typer.Option(help="Where the files that a label.csv names lie.", show_default=False),
+]
+SchemeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="hash|seed|FILE.csv",
+        help="How sides are chosen. Default: as before in this workspace, else hash.",
+        show_default=False,
+    ),
+]
+SaltOption = Annotated[str, typer.Option(help="Another salt, another split (scheme hash).")]
+BalanceOption = Annotated[
+    bool,
+    typer.Option(
+        "--balance",
+        help="Cut the larger class of validation and test to the smaller one's size.",
+    ),
+]
+
+_TRAIN_MODULES = ("sklearn", "matplotlib", "jinja2", "tensorboardX")
+
+
+def open_workspace(chosen: Path | None) -> Workspace:
+    """The workspace to use; nothing is created yet."""
+    return Workspace(workspace_folder(chosen))
+
+
+def need_training() -> None:
+    """Refuse early when the packages that training needs are missing.
+
+    Raises:
+        MissingExtraError: names the extra.
+    """
+    if any(importlib.util.find_spec(name) is None for name in _TRAIN_MODULES):
+        what = "Training"
+        raise MissingExtraError(what, "train")

@@ -1,0 +1,107 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keshikaran.backbones import EngineName
+from keshikaran.cli.console import TerminalProgress, printable, result, talk
+from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace
+from keshikaran.errors import BundleError, SourceError, UsageError
+from keshikaran.predictor import Predictor
+from keshikaran.types import Precision, Prediction, SilentProgress
+
+_PARTLY = 3
+
+
+def predict_command(
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders, or - for a list of paths on standard input."),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print scores only.")] = False,
+    as_json: JsonOption = False,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Default: the one the model was made in.", show_default=False),
+    ] = None,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Score images: one line each, in the order given."""
+    if quiet and as_json:
+        msg = "--quiet and --json exclude each other."
+        raise UsageError(msg, "Choose one.")
+    predictor = Predictor.load(
+        model or _latest(workspace), engine=engine, precision=precision
+    )
+    undecided = 0
+    bars = talk.is_terminal and not sys.stdout.isatty()
+    progress = TerminalProgress() if bars else SilentProgress()
+    many = list(_paths(images)) if bars else None
+    with progress.task("predict", len(many)) if many is not None else nullcontext() as task:
+        for prediction in predictor.predict_many(many if many is not None else _paths(images)):
+            undecided += prediction.verdict == "undecided"
+            result(prediction_line(prediction, quiet=quiet, as_json=as_json))
+            if task is not None:
+                task.advance()
+    if undecided:
+        raise typer.Exit(_PARTLY)
+
+
+def prediction_line(prediction: Prediction, *, quiet: bool = False, as_json: bool = False) -> str:
+    """One prediction as a line for people, as a bare score, or as a JSON object."""
+    if as_json:
+        return json.dumps(prediction.to_dict())
+    score = "-" if prediction.score is None else f"{prediction.score:.4f}"
+    if quiet:
+        return score
+    reason = f"  ({printable(prediction.reason)})" if prediction.reason else ""
+    return f"{score:<6}  {prediction.verdict:<9}  {printable(prediction.path)}{reason}"
+
+
+def _latest(workspace: Path | None) -> Path:
+    place = open_workspace(workspace)
+    model = place.latest_model()
+    if model is None:
+        msg = f"There is no model in {place.folder}."
+        raise BundleError(msg, "Train one with: keshikaran train, or name one with --model FILE.")
+    return model
+
+
+def _paths(images: list[str]) -> Iterator[str]:
+    """Expand folders and standard input; a path that does not exist stays and is undecided."""
+    for image in images:
+        if image == "-":
+            for line in sys.stdin:
+                name = line.rstrip("\r\n")
+                if name:
+                    yield name
+        elif Path(image).is_dir():
+            yield from _files_below(Path(image))
+        else:
+            yield image
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        msg = f"The folder {error.filename} cannot be read: {error.strerror}."
+        raise SourceError(msg, "Check its permissions.") from error
+
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield str(Path(place) / name)

@@ -1,0 +1,129 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
+from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.data import PARTLY, chosen_scheme, say_import
+from keshikaran.cli.options import (
+    BalanceOption,
+    JsonOption,
+    MediaDirOption,
+    PositiveOption,
+    SaltOption,
+    SchemeOption,
+    WorkspaceOption,
+    need_training,
+    open_workspace,
+)
+from keshikaran.ingest import resolve_sources
+from keshikaran.pixels import ResizeMode
+from keshikaran.policy import Policy
+from keshikaran.types import SPLITS, Precision, Refusal
+
+if TYPE_CHECKING:
+    from keshikaran.training import TrainingResult
+
+_SHOWN = 10
+
+
+def train_command(
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="What to import first: folders of class folders, or a label.csv.",
+            show_default=False,
+        ),
+    ] = None,
+    positive: PositiveOption = None,
+    media_dir: MediaDirOption = None,
+    backbone: Annotated[
+        str, typer.Option(help="A name, or the path of an ONNX file.")
+    ] = DEFAULT_BACKBONE,
+    precision: Annotated[
+        Precision, typer.Option(help="f32 is exact everywhere; bf16 is about twice as fast.")
+    ] = "f32",
+    resize: Annotated[
+        ResizeMode, typer.Option(help="How images get the backbone's shape.")
+    ] = "crop",
+    recipe: Annotated[
+        Literal["exact", "seed"],
+        typer.Option(help="Exact logistic regression, or ten epochs of Adam for comparison."),
+    ] = "exact",
+    engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
+    scheme: SchemeOption = None,
+    salt: SaltOption = "",
+    balance: BalanceOption = False,
+    tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and judge a classifier on labelled images."""
+    need_training()
+    from keshikaran.training import TrainingOptions, train
+
+    found = resolve_sources(sources or [], positives=positive or (), media_dir=media_dir)
+    options = TrainingOptions(
+        backbone=backbone,
+        resize_mode=resize,
+        precision=precision,
+        engine=engine,
+        recipe=recipe,
+        split=chosen_scheme(scheme, salt, balance=balance),
+        policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
+        tensorboard=tensorboard,
+    )
+    place = open_workspace(workspace)
+    done = train(place, found, options, TerminalProgress())
+    if as_json:
+        result(json.dumps(done.to_dict()))
+    else:
+        show_training(done)
+        suffix = "" if workspace is None else f" --workspace {place.folder}"
+        say(f"Next: keshikaran predict IMAGE{suffix}")
+    if done.refusals:
+        raise typer.Exit(PARTLY)
+
+
+def show_training(done: TrainingResult) -> None:
+    """Print what a training run did and found."""
+    if done.images.seen:
+        say_import(done.images, len(done.contradictions))
+    decode = [refusal for refusal in done.refusals if refusal.stage == "decode"]
+    say_refusals(decode)
+    test = done.evaluation.test
+    (tn, fp), (fn, tp) = test.confusion_matrix
+    for side in SPLITS:
+        counts = done.split[side]
+        result(f"{side:<18} {counts['0']:>7,} acceptable {counts['1']:>7,} objectionable")
+    result("")
+    result(f"{'test ROC AUC':<18} {test.roc_auc:.4f}")
+    result(f"{'average precision':<18} {test.average_precision:.4f}")
+    result(f"{'calibration error':<18} {test.ece:.4f}")
+    result(f"{'block from':<18} {done.manifest.thresholds.block:.4f}")
+    result(f"{'review from':<18} {done.manifest.thresholds.review:.4f}")
+    result("")
+    result(f"{'at block, test':<18} {'passed':>10} {'blocked':>10}")
+    result(f"{'acceptable':<18} {tn:>10,} {fp:>10,}")
+    result(f"{'objectionable':<18} {fn:>10,} {tp:>10,}")
+    result("")
+    result(f"{'model':<18} {done.model_path}")
+    result(f"{'report':<18} {done.report_path}")
+    rate = done.features.images_per_s
+    words = f"{rate:,.0f} images/s" if rate else "all features were cached"
+    say(f"Done in {done.timing_s['total']:.1f} s ({words}).")
+
+
+def say_refusals(refusals: list[Refusal]) -> None:
+    """List files that were stored but could not be decoded."""
+    for refusal in refusals[:_SHOWN]:
+        path, detail = printable(refusal.path), printable(refusal.detail)
+        say(f"  not decodable: {path}: {refusal.reason} ({detail})")
+    if len(refusals) > _SHOWN:
+        say(f"  … and {len(refusals) - _SHOWN:,} more, all in skipped.csv.")
