@@ -173,7 +173,8 @@ def self_test_pixels(height: int, width: int) -> UInt8Array:
     """
     rows, columns, channels = np.ogrid[:height, :width, :3]
     wave = (rows * rows // 97 + columns * 5 + rows * columns // 61 + channels * 83) % 256
-    return wave.astype(np.uint8)[None]
+    pixels: UInt8Array = wave.astype(np.uint8)[None]
+    return pixels
 
 
 def run_self_test(engine: Engine, height: int, width: int) -> SelfTest:

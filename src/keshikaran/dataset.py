@@ -124,4 +124,3 @@ def check_counts(counts: SplitCounts, hint: str = "") -> None:
                 )
                 advice = "Label more: some 50 of each class make a start, 500 a good model."
                 raise NotEnoughImagesError(msg, advice)
-

@@ -6,9 +6,7 @@ from keshikaran.metrics import EvaluationReport, ScoredSet, compute_curves, comp
 from keshikaran.types import Thresholds
 
 
-def evaluate(
-    validation: ScoredSet, test: ScoredSet, thresholds: Thresholds
-) -> EvaluationReport:
+def evaluate(validation: ScoredSet, test: ScoredSet, thresholds: Thresholds) -> EvaluationReport:
     """Compute all figures on all images of both sets; each needs both classes."""
     return EvaluationReport(
         thresholds=thresholds,

@@ -153,10 +153,7 @@ def _open(
         return open_engine(bundle.model, engine=engine, precision=chosen, streams=streams)
 
     own = bundle.manifest.precision
-    if precision is not None:
-        loaded = opened(precision)
-    else:
-        loaded = _own_or_f32(opened, own)
+    loaded = _own_or_f32(opened, own) if precision is None else opened(precision)
     if loaded.precision != own:
         _logger.warning(
             "The model was made in %s and runs in %s: single scores can differ by up to 0.1.",

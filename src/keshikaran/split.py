@@ -17,7 +17,7 @@ from typing import Literal, cast
 
 from keshikaran.errors import SourceError, UsageError
 from keshikaran.store import LabelledImage, Store
-from keshikaran.types import SPLITS, ImageId, Split
+from keshikaran.types import SPLITS, ImageId, Label, Split
 
 _VALIDATION_SHARE = 0.1
 _TEST_SHARE = 0.1
@@ -105,11 +105,11 @@ def balance_sides(images: Sequence[LabelledImage], sides: Sequence[Split]) -> li
     Returns:
         New sides; what was cut is `train`.
     """
-    sizes = Counter(
-        (side, image.label) for image, side in zip(images, sides, strict=True) if side != "train"
+    sizes: Counter[tuple[Split, Label]] = Counter(
+        (side, image.label) for image, side in zip(images, sides, strict=True)
     )
     room = {side: min(sizes[side, 0], sizes[side, 1]) for side in SPLITS}
-    taken: Counter[tuple[Split, int]] = Counter()
+    taken: Counter[tuple[Split, Label]] = Counter()
     result: list[Split] = []
     for image, side in zip(images, sides, strict=True):
         if side != "train" and taken[side, image.label] >= room[side]:

@@ -29,7 +29,7 @@ from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.dataset import Dataset, SplitCounts, check_counts, make_dataset
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
-from keshikaran.featurize import Featurizer, FeatureTable, featurize
+from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.hashing import write_durably
 from keshikaran.head import FitResult, fit_head, predict_proba
 from keshikaran.ingest import ImportReport, Source, import_source
@@ -243,9 +243,7 @@ def _featurize(
 ) -> tuple[FeatureTable, Dataset]:
     sides = store.splits()
     labels: dict[ImageId, Label] = {
-        image.image_id: image.label
-        for image in store.labelled_images()
-        if image.image_id in sides
+        image.image_id: image.label for image in store.labelled_images() if image.image_id in sides
     }
     featurizer = Featurizer(
         backbone,

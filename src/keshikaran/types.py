@@ -123,7 +123,7 @@ class _SilentTask:
 class SilentProgress:
     """A `Progress` that nobody watches."""
 
-    def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:  # noqa: ARG002
+    def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:
         """Return a task that ignores its steps."""
         return _SilentTask()
 

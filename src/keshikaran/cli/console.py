@@ -37,9 +37,13 @@ def result(text: str) -> None:
 
 def printable(text: str) -> str:
     """File names can hold anything: control characters come out as escapes."""
-    return "".join(
-        character if character.isprintable() else repr(character)[1:-1] for character in text
-    ).encode("utf-8", "backslashreplace").decode()
+    return (
+        "".join(
+            character if character.isprintable() else repr(character)[1:-1] for character in text
+        )
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
 
 
 class _RateColumn(ProgressColumn):

@@ -44,7 +44,7 @@ app.command("train")(train_command)
 app.command("predict")(predict_command)
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback signature
+def _show_version(wanted: bool) -> None:
     if wanted:
         sys.stdout.write(f"keshikaran {__version__}\n")
         raise typer.Exit
@@ -52,10 +52,10 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's callback sign
 
 @app.callback()
 def _main(
-    debug: Annotated[  # noqa: ARG001 - `main` acts on it
+    debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks of errors; anywhere on the line.")
     ] = False,
-    version: Annotated[  # noqa: ARG001 - acts by its callback
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
@@ -95,4 +95,3 @@ def _explain(error: KeshikaranError, *, debug: bool) -> int:
     if error.hint:
         say(f"  {printable(error.hint)}")
     return error.exit_code
-

@@ -16,7 +16,8 @@ WorkspaceOption = Annotated[
     typer.Option(
         "--workspace",
         "-w",
-        help="Where everything is kept. Default: $KESHIKARAN_WORKSPACE, else ./keshikaran-workspace.",
+        help="Where everything is kept. Default: $KESHIKARAN_WORKSPACE, else"
+        " ./keshikaran-workspace.",
         show_default=False,
     ),
 ]

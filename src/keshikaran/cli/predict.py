@@ -44,9 +44,7 @@ def predict_command(
     if quiet and as_json:
         msg = "--quiet and --json exclude each other."
         raise UsageError(msg, "Choose one.")
-    predictor = Predictor.load(
-        model or _latest(workspace), engine=engine, precision=precision
-    )
+    predictor = Predictor.load(model or _latest(workspace), engine=engine, precision=precision)
     undecided = 0
     bars = talk.is_terminal and not sys.stdout.isatty()
     progress = TerminalProgress() if bars else SilentProgress()

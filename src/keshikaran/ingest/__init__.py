@@ -1,6 +1,7 @@
 """Sources → store.
 
-`sources` and `label_csv` say what a source contains, `resolve` tells them apart; `importer` checks, copies and records it.
+`sources` and `label_csv` say what a source contains, `resolve` tells them apart; `importer`
+checks, copies and records it.
 """
 
 from keshikaran.ingest.importer import ImportReport, import_source

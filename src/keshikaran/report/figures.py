@@ -6,8 +6,6 @@ import io
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from keshikaran.metrics import EvaluationReport
@@ -82,7 +80,7 @@ def confusion_figure(evaluation: EvaluationReport) -> Figure:
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG element that can stand inside a page."""
     text = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 
@@ -90,9 +88,11 @@ def to_svg(figure: Figure) -> str:
 def to_pixels(figure: Figure) -> UInt8Array:
     """The figure as uint8 [H, W, 3], on white."""
     figure.set_facecolor("white")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[:, :, :3].astype(np.uint8)
+    data = io.BytesIO()
+    figure.savefig(data, format="raw", dpi=figure.dpi)
+    width, height = (int(side) for side in figure.canvas.get_width_height())
+    rgba = np.frombuffer(data.getvalue(), dtype=np.uint8).reshape(height, width, 4)
+    return rgba[:, :, :3].copy()
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:

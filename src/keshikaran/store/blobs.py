@@ -85,6 +85,3 @@ class BlobStore:
         except OSError as error:
             detail = f"{path}: {error.strerror}"
             raise ImageRefusedError("unreadable_file", detail) from error
-
-
-

@@ -67,7 +67,10 @@ class FeatureCache:
                 marks = ",".join("?" * len(ids))
                 for query, key in (
                     ("SELECT image_id FROM features WHERE recipe = ? AND frame = 0", recipe_id),
-                    ("SELECT image_id FROM refusals WHERE pixel_contract = ?", recipe.pixel_contract),
+                    (
+                        "SELECT image_id FROM refusals WHERE pixel_contract = ?",
+                        recipe.pixel_contract,
+                    ),
                 ):
                     rows = connection.execute(f"{query} AND image_id IN ({marks})", (key, *ids))
                     known.update(row[0] for row in rows)
@@ -167,4 +170,3 @@ class FeatureCache:
                 )
                 row = connection.execute(query, key).fetchone()
         return int(row[0])
-

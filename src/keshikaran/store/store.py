@@ -105,7 +105,7 @@ class Store:
             for part in chunks_of(len(image_ids), _QUERY_SIZE):
                 ids = image_ids[part]
                 marks = ",".join("?" * len(ids))
-                query = f"SELECT image_id FROM images WHERE image_id IN ({marks})"  # noqa: S608
+                query = f"SELECT image_id FROM images WHERE image_id IN ({marks})"
                 known.update(ImageId(row[0]) for row in connection.execute(query, ids))
         return known
 
@@ -146,7 +146,7 @@ class Store:
             for part in chunks_of(len(image_ids), _QUERY_SIZE):
                 ids = image_ids[part]
                 marks = ",".join("?" * len(ids))
-                query = f"SELECT image_id, format FROM images WHERE image_id IN ({marks})"  # noqa: S608
+                query = f"SELECT image_id, format FROM images WHERE image_id IN ({marks})"
                 for image_id, name in connection.execute(query, ids):
                     found[ImageId(image_id)] = EXTENSIONS[cast("ImageFormat", name)]
         return found
