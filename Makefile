@@ -1,0 +1,47 @@
+# make demo    the whole way on pictures it makes itself; no data, no download of models
+# make test    all tests that need nothing but this folder
+# make check   lint, types, import contracts
+# make bench   the measurements of docs/performance.md; needs photographs
+# Each makes .venv if it is missing and installs what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DATA := $(or $(KESHIKARAN_TEST_DATA),../shared/data)
+
+.PHONY: demo test realdata check wheel bench clean
+
+demo: .venv/installed-train
+	$(BIN)/keshikaran demo
+
+test: .venv/installed-dev
+	$(BIN)/pytest -q
+
+realdata: .venv/installed-dev
+	KESHIKARAN_TEST_DATA=$(DATA) $(BIN)/pytest -q -m realdata
+
+check: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The wheel, installed into an empty environment, runs the demo from another folder.
+wheel: .venv/installed-dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/check_wheel.sh
+
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/run_all.py --data $(DATA)
+
+clean:
+	rm -rf .venv .venvs dist keshikaran-demo
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed-train: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
