@@ -95,8 +95,8 @@ def fit_head(
         grid: inverse regularisation strengths in ascending order.
     """
     mean, scale = _standardisation(x_train)
-    z_train = (x_train - mean) / scale
-    z_validation = (x_validation - mean) / scale
+    z_train = _standardised(x_train, mean, scale)
+    z_validation = _standardised(x_validation, mean, scale)
     model = LogisticRegression(
         warm_start=True, tol=_PATH_TOLERANCE, max_iter=_MAX_ITERATIONS, solver="lbfgs"
     )
@@ -123,7 +123,7 @@ def best_step(steps: Sequence[FitStep]) -> int:
 
 def decision_function(head: Head, features: Float32Array | Float64Array) -> Float64Array:
     """Logits, float64 [n], of features [n, D]."""
-    logits: Float64Array = features.astype(np.float64) @ head.weights + head.bias
+    logits: Float64Array = features.astype(np.float64, copy=False) @ head.weights + head.bias
     return logits
 
 
@@ -175,10 +175,18 @@ def _step(
 
 def _standardisation(x: Float32Array) -> tuple[Float64Array, Float64Array]:
     """Mean and standard deviation of each feature; 1 for features that never change."""
-    wide = x.astype(np.float64)
-    scale = wide.std(axis=0)
+    mean = x.mean(axis=0, dtype=np.float64)
+    scale = x.std(axis=0, dtype=np.float64)
     scale[scale < _CONSTANT] = 1.0
-    return wide.mean(axis=0), scale
+    return mean, scale
+
+
+def _standardised(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
+    """One copy in double precision and no more: it is the largest array of the fit."""
+    z = x.astype(np.float64)
+    z -= mean
+    z /= scale
+    return z
 
 
 def _head(model: LogisticRegression) -> Head:

@@ -6,7 +6,7 @@ import getpass
 import re
 from pathlib import Path
 
-from keshikaran.errors import UsageError
+from keshikaran.errors import SourceError, UsageError
 from keshikaran.hashing import image_id_of
 from keshikaran.store import Store
 from keshikaran.types import ImageId, Label
@@ -27,10 +27,12 @@ def find_image(store: Store, reference: str) -> ImageId:
 
     Raises:
         UsageError: no such image, or several.
+        SourceError: there is such a file, but it cannot be read.
     """
     path = Path(reference)
-    if path.is_file():
-        image_id = image_id_of(path.read_bytes())
+    data = _read(path)
+    if data is not None:
+        image_id = image_id_of(data)
         if store.known_images([image_id]):
             return image_id
         msg = f"{path} is not in the workspace."
@@ -54,13 +56,22 @@ def label_image(
     Args:
         store: the open store.
         reference: a file or an id, see `find_image`.
-        value: the label; None takes it away.
+        value: the label; None takes an earlier word back, so that imported labels hold again.
         who: the person's name.
         why: a reason worth keeping.
 
     Raises:
-        UsageError: no such image.
+        UsageError: no such image, or several.
+        SourceError: the file cannot be read.
     """
     image_id = find_image(store, reference)
     store.label_by_person(image_id, value, who=who, why=why)
     return image_id
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}."
+        raise SourceError(msg, "Check the path and its permissions.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from keshikaran.errors import UsageError
 from keshikaran.hashing import write_error
 from keshikaran.store import Store
 from keshikaran.types import SPLITS
+
+_LINK_NAME = re.compile(r"[0-9a-f]{40}\.[a-z]+")
+_TARGET_NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,10 @@ def write_link_tree(store: Store, out: Path) -> LinkReport:
         StoreError: the links cannot be written.
     """
     out = out.resolve()
-    _refuse_foreign(out)
     wanted = _wanted(store, out)
     made = kept = 0
     try:
+        _refuse_foreign(out)
         for side in SPLITS:
             for value in ("0", "1"):
                 (out / side / value).mkdir(parents=True, exist_ok=True)
@@ -42,7 +46,7 @@ def write_link_tree(store: Store, out: Path) -> LinkReport:
             if wanted.get(link) != link.readlink():
                 link.unlink()
         for link, target in wanted.items():
-            if link.is_symlink():
+            if link.is_symlink() and link.readlink() == target:
                 kept += 1
             else:
                 link.symlink_to(target)
@@ -66,14 +70,25 @@ def _wanted(store: Store, out: Path) -> dict[Path, Path]:
 
 
 def _links(out: Path) -> list[Path]:
-    return sorted(path for path in out.glob("*/*/*") if path.is_symlink())
+    """Links that an earlier call wrote: named by object id, to a file named by image id."""
+    return sorted(
+        path
+        for path in out.glob("*/*/*")
+        if path.is_symlink()
+        and _LINK_NAME.fullmatch(path.name)
+        and _TARGET_NAME.fullmatch(path.readlink().name)
+    )
 
 
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
         msg = f"{out} is a file."
         raise UsageError(msg, "Name a new or empty folder.")
-    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - set(SPLITS):
-        msg = f"{out} holds other things ({sorted(names - set(SPLITS))[0]})."
+    if not out.is_dir():
+        return
+    others = sorted(path for path in out.iterdir() if path.name not in SPLITS)
+    if not others and not _links(out):  # somebody else's train, validation and test?
+        others = sorted(path for path in out.rglob("*") if path.is_symlink() or path.is_file())
+    if others:
+        msg = f"{out} holds other things ({others[0].relative_to(out)})."
         raise UsageError(msg, "Name a new or empty folder.")

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from keshikaran.backbones import (
     DEFAULT_BACKBONE,
     Backbone,
@@ -28,6 +30,7 @@ from keshikaran.backbones import (
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.dataset import Dataset, SplitCounts, check_counts, make_dataset
 from keshikaran.evaluate import evaluate
+from keshikaran.errors import BackboneError
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.hashing import write_durably
@@ -252,6 +255,9 @@ def _featurize(
         _opener(options),
     )
     features = featurize(store, cache, featurizer, list(labels), progress)
+    if not np.isfinite(features.matrix).all():
+        msg = f"The backbone {backbone.name} gives features that are not numbers."
+        raise BackboneError(msg, "Check how the network was exported, or use another one.")
     return features, make_dataset(features.image_ids, features.matrix, labels, sides)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from typing import Literal, Protocol, get_args
@@ -56,7 +57,8 @@ def open_engine(
 
     Args:
         model: the ONNX file's bytes.
-        engine: `auto` takes OpenVINO where it is installed, else ONNX Runtime.
+        engine: `auto` takes ONNX Runtime where its CUDA build is installed, else OpenVINO where
+            that is, else ONNX Runtime.
         precision: `bf16` needs a processor with bfloat16 arithmetic, and OpenVINO.
         streams: side-by-side calls wanted; default: one for each usable processor.
 
@@ -78,7 +80,17 @@ def open_engine(
     return OnnxRuntimeEngine(model, streams=streams)
 
 
+def _has_gpu_build() -> bool:
+    try:
+        importlib.metadata.version("onnxruntime-gpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _choose(engine: EngineName) -> Literal["openvino", "onnxruntime"]:
+    if engine == "auto" and _has_gpu_build():
+        return "onnxruntime"
     if engine != "onnxruntime" and importlib.util.find_spec("openvino"):
         return "openvino"
     if engine == "openvino":

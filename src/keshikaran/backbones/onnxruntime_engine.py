@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: where OpenVINO does not run, and the second opinion in tests."""
+"""ONNX Runtime: where OpenVINO does not run, on CUDA cards, and as second opinion in tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import onnxruntime
 
 from keshikaran.errors import BackboneError
 from keshikaran.types import Float32Array, Precision, UInt8Array
+
+
+def usable_providers() -> list[str]:
+    """CUDA first where this build of ONNX Runtime has it, then the CPU."""
+    there = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
 
 
 class OnnxRuntimeEngine:
@@ -31,7 +37,7 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
+                model, options, providers=usable_providers()
             )
         except Exception as error:  # its exceptions share no public base class
             msg = f"ONNX Runtime cannot run this network: {str(error).splitlines()[0][:200]}"

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from keshikaran.types import ProgressTask
 
-talk = Console(stderr=True, highlight=False)
+talk = Console(stderr=True, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:

@@ -19,13 +19,14 @@ from keshikaran.cli.options import (
     SchemeOption,
     WorkspaceOption,
     open_workspace,
+    workspace_words,
 )
 from keshikaran.errors import UsageError
 from keshikaran.ingest import ImportReport, import_source, resolve_sources
 from keshikaran.labels import current_user, label_image
 from keshikaran.linktree import write_link_tree
 from keshikaran.split import SplitReport, SplitScheme, scheme_from_option, split_images
-from keshikaran.store import Store, Workspace
+from keshikaran.store import Store
 from keshikaran.types import SPLITS, Label
 
 _SHOWN = 10
@@ -63,7 +64,7 @@ def import_command(
         result(json.dumps(asdict(total) | {"contradictory": contradictions}))
     else:
         say_import(total, contradictions)
-        say(f"Next: keshikaran train{_workspace_words(place, workspace)}")
+        say(f"Next: keshikaran train{workspace_words(workspace)}")
     if total.skipped:
         raise typer.Exit(PARTLY)
 
@@ -106,7 +107,7 @@ def label_command(
         for image in images:
             image_id = label_image(store, image, label, who=who or current_user(), why=why)
             result(f"{image_id}  {value}")
-    say("Next: keshikaran train")
+    say(f"Next: keshikaran train{workspace_words(workspace)}")
 
 
 def split_command(
@@ -126,7 +127,8 @@ def split_command(
         counts = report.counts[side]
         result(f"{side:<10}  {counts['0']:>8,} acceptable  {counts['1']:>8,} objectionable")
     say_split(report)
-    say("Next: keshikaran train, or keshikaran link FOLDER for another trainer")
+    where = workspace_words(workspace)
+    say(f"Next: keshikaran train{where}, or keshikaran link FOLDER{where} for another trainer")
 
 
 def chosen_scheme(scheme: str | None, salt: str, *, balance: bool) -> SplitScheme | None:
@@ -190,14 +192,11 @@ def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
         say(f"  acceptable:    {printable(', '.join(item.acceptable))}")
         say(f"  objectionable: {printable(', '.join(item.objectionable))}")
     if contradictions:
-        say(f"Decide with: keshikaran label {contradictions[0].image_id[:12]} --value 0|1")
+        following = f"label {contradictions[0].image_id[:12]} --value 0|1"
     else:
-        say("Next: keshikaran " + ("predict IMAGE" if facts["latest_model"] else "train"))
+        following = "predict IMAGE" if facts["latest_model"] else "train"
+    say(f"Next: keshikaran {following}{workspace_words(workspace)}")
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _workspace_words(place: Workspace, chosen: Path | None) -> str:
-    return "" if chosen is None else f" --workspace {place.folder}"

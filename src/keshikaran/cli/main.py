@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 from typing import Annotated
@@ -69,6 +70,7 @@ def run(arguments: list[str] | None = None) -> None:
     0 done; 1 failed; 2 wrong usage; 3 done, but some images stayed undecided or were skipped;
     130 interrupted.
     """
+    _accept_any_name()
     sys.exit(main(arguments))
 
 
@@ -85,7 +87,25 @@ def main(arguments: list[str] | None = None) -> int:
         if code == _INTERRUPTED:
             say("Interrupted. What was done is kept; run the same command again to go on.")
         return code
+    except Exception as error:  # a defect; people get words all the same
+        return _explain(_unexpected(error), debug=debug)
     return 0
+
+
+def _accept_any_name() -> None:
+    """File names need not fit the terminal's encoding: none of them ends the program."""
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
+
+
+def _unexpected(error: Exception) -> KeshikaranError:
+    what = KeshikaranError(
+        f"something unexpected happened: {type(error).__name__}: {error}",
+        "Run the same command with --debug and report what it shows.",
+    )
+    what.__cause__ = error
+    return what
 
 
 def _explain(error: KeshikaranError, *, debug: bool) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError
 from keshikaran.store import Workspace, workspace_folder
 
@@ -58,6 +60,11 @@ _TRAIN_MODULES = ("sklearn", "matplotlib", "jinja2", "tensorboardX")
 def open_workspace(chosen: Path | None) -> Workspace:
     """The workspace to use; nothing is created yet."""
     return Workspace(workspace_folder(chosen))
+
+
+def workspace_words(chosen: Path | None) -> str:
+    """What a suggested command needs at its end to find the same workspace."""
+    return "" if chosen is None else f" --workspace {printable(shlex.quote(str(chosen)))}"
 
 
 def need_training() -> None:

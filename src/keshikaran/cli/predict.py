@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from keshikaran.backbones import EngineName
-from keshikaran.cli.console import TerminalProgress, printable, result, talk
-from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace
+from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
+from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace, workspace_words
 from keshikaran.errors import BundleError, SourceError, UsageError
 from keshikaran.predictor import Predictor
 from keshikaran.types import Precision, Prediction, SilentProgress
@@ -45,16 +45,22 @@ def predict_command(
         msg = "--quiet and --json exclude each other."
         raise UsageError(msg, "Choose one.")
     predictor = Predictor.load(model or _latest(workspace), engine=engine, precision=precision)
-    undecided = 0
+    count = undecided = 0
     bars = talk.is_terminal and not sys.stdout.isatty()
     progress = TerminalProgress() if bars else SilentProgress()
     many = list(_paths(images)) if bars else None
     with progress.task("predict", len(many)) if many is not None else nullcontext() as task:
         for prediction in predictor.predict_many(many if many is not None else _paths(images)):
+            count += 1
             undecided += prediction.verdict == "undecided"
             result(prediction_line(prediction, quiet=quiet, as_json=as_json))
             if task is not None:
                 task.advance()
+    if not count:
+        say("No image was given: the folder or list is empty.")
+    elif not quiet and not as_json:
+        where = workspace_words(workspace)
+        say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
     if undecided:
         raise typer.Exit(_PARTLY)
 
@@ -87,10 +93,18 @@ def _paths(images: list[str]) -> Iterator[str]:
                 name = line.rstrip("\r\n")
                 if name:
                     yield name
-        elif Path(image).is_dir():
+        elif _is_folder(image):
             yield from _files_below(Path(image))
         else:
             yield image
+
+
+def _is_folder(name: str) -> bool:
+    """An empty name is no folder, nor is one that is too long for the file system."""
+    try:
+        return bool(name) and Path(name).is_dir()
+    except OSError:
+        return False
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -21,6 +21,7 @@ from keshikaran.cli.options import (
     WorkspaceOption,
     need_training,
     open_workspace,
+    workspace_words,
 )
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
@@ -79,14 +80,12 @@ def train_command(
         policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
         tensorboard=tensorboard,
     )
-    place = open_workspace(workspace)
-    done = train(place, found, options, TerminalProgress())
+    done = train(open_workspace(workspace), found, options, TerminalProgress())
     if as_json:
         result(json.dumps(done.to_dict()))
     else:
         show_training(done)
-        suffix = "" if workspace is None else f" --workspace {place.folder}"
-        say(f"Next: keshikaran predict IMAGE{suffix}")
+        say(f"Next: keshikaran predict IMAGE{workspace_words(workspace)}")
     if done.refusals:
         raise typer.Exit(PARTLY)
 

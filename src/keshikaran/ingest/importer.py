@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -144,9 +145,12 @@ def _accept(store: Store, entry: Entry, limits: Limits) -> _Accepted | Refusal:
 
 def _read(path: Path, limits: Limits) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limits.max_bytes:
-            detail = f"the file has {size:,} bytes, the limit is {limits.max_bytes:,}"
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could be read for ever
+            detail = "not a regular file"
+            raise ImageRefusedError("unreadable_file", detail)
+        if status.st_size > limits.max_bytes:
+            detail = f"the file has {status.st_size:,} bytes, the limit is {limits.max_bytes:,}"
             raise ImageRefusedError("too_many_bytes", detail)
         return path.read_bytes()
     except OSError as error:

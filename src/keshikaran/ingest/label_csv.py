@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from keshikaran.errors import SourceError
-from keshikaran.ingest.sources import Entry, Source
+from keshikaran.ingest.sources import Entry, Source, as_text, is_file, is_folder
 from keshikaran.types import Label, Refusal
 
 _HEADER = ["objectId", "value"]
@@ -26,7 +26,7 @@ def scan_label_csv(path: Path, media_dir: Path) -> Source:
     Raises:
         SourceError: the file cannot be read, has another header, or a line makes no sense.
     """
-    if not media_dir.is_dir():
+    if not is_folder(media_dir):
         msg = f"--media-dir {media_dir} is no folder."
         raise SourceError(msg, "Name the folder that holds the listed files.")
     entries: list[Entry] = []
@@ -37,11 +37,11 @@ def scan_label_csv(path: Path, media_dir: Path) -> Source:
         seen.add(object_id)
         file = _find(media_dir, object_id)
         if file is None:
-            detail = f"line {line}: no such file in {media_dir}"
+            detail = f"line {line}: no such file in {as_text(media_dir)}"
             refusals.append(Refusal(name, "import", "missing_file", detail))
         else:
             entries.append(Entry(name, file.resolve(), label, object_id[:40]))
-    return Source(str(path.resolve()), entries, refusals)
+    return Source(as_text(path.resolve()), entries, refusals)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, Label]]:
@@ -79,6 +79,6 @@ def _parse(path: Path, line: int, row: list[str]) -> tuple[str, Label]:
 def _find(media_dir: Path, object_id: str) -> Path | None:
     nested = Path(object_id[:2]) / object_id[2:4] / object_id
     for candidate in (nested, Path("object") / nested, Path(object_id)):
-        if (media_dir / candidate).is_file():
+        if is_file(media_dir / candidate):
             return media_dir / candidate
     return None

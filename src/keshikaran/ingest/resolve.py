@@ -7,7 +7,13 @@ from pathlib import Path
 
 from keshikaran.errors import UsageError
 from keshikaran.ingest.label_csv import scan_label_csv
-from keshikaran.ingest.sources import Source, check_positives, scan_files, scan_folder
+from keshikaran.ingest.sources import (
+    Source,
+    check_positives,
+    is_folder,
+    scan_files,
+    scan_folder,
+)
 from keshikaran.types import Label
 
 
@@ -30,8 +36,8 @@ def resolve_sources(
         SourceError: something cannot be read.
         UsageError: an option is missing, or would have no effect.
     """
-    folders = [path for path in paths if path.is_dir()]
-    tables = [path for path in paths if not path.is_dir() and path.suffix.lower() == ".csv"]
+    folders = [path for path in paths if is_folder(path)]
+    tables = [path for path in paths if path not in folders and path.suffix.lower() == ".csv"]
     files = [path for path in paths if path not in folders and path not in tables]
     _check_options(folders, tables, files, positives, media_dir, label)
     sources = [scan_folder(folder, positives) for folder in folders]

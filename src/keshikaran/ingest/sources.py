@@ -59,7 +59,8 @@ class Source:
 def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
     """List a folder with a sub-folder per class, or a plain folder of unlabelled images.
 
-    Files whose names start with a dot, and Windows' own index files, are not listed.
+    Files whose names start with a dot, Windows' own index files and a workspace inside the
+    folder are not listed.
 
     Args:
         root: the folder.
@@ -75,10 +76,10 @@ def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
     folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
     labels = _labels_of(folders, tuple(positives))
     entries = [
-        Entry(file.as_posix(), root / file, labels.get(file.parts[0]) if file.parts[1:] else None)
+        Entry(as_text(file), root / file, labels.get(file.parts[0]) if file.parts[1:] else None)
         for file in files
     ]
-    return Source(str(root), entries, class_folders=folders)
+    return Source(as_text(root), entries, class_folders=folders)
 
 
 def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
@@ -89,11 +90,11 @@ def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
     """
     entries = []
     for path in paths:
-        if not path.is_file():
+        if not is_file(path):
             msg = f"{path} is no file."
             raise SourceError(msg, "Check the path.")
         full = path.resolve()
-        entries.append(Entry(full.as_posix().lstrip("/"), full, label))
+        entries.append(Entry(as_text(full).lstrip("/"), full, label))
     return Source(str(Path(os.sep)), entries)
 
 
@@ -104,12 +105,16 @@ def _walk(root: Path) -> Iterator[Path]:
         msg = f"The folder {error.filename} cannot be read: {error.strerror}."
         raise SourceError(msg, "Check the path and its permissions.") from error
 
-    if not root.is_dir():
-        what = "is no folder" if root.exists() else "does not exist"
+    if not is_folder(root):
+        what = "is no folder" if is_file(root) else "does not exist"
         msg = f"{root} {what}."
         raise SourceError(msg, "Check the path.")
     for folder, folders, files in os.walk(root, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not _is_workspace(Path(folder) / name)
+        )
         for name in files:
             if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
                 yield (Path(folder) / name).relative_to(root)
@@ -126,6 +131,31 @@ def check_positives(sources: Sequence[Source], positives: Sequence[str]) -> None
         if name not in folders:
             msg = f"--positive {name}: no source has a folder of that name with files in it."
             raise UsageError(msg, f"Folders there: {', '.join(folders) or 'none'}.")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also where one may not look or the name is impossible."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False also where one may not look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def as_text(path: Path) -> str:
+    """A path with forward slashes; bytes that are no UTF-8, which no database takes, escaped."""
+    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def _is_workspace(folder: Path) -> bool:
+    return is_file(folder / "catalogue.sqlite")
 
 
 def _labels_of(folders: list[str], positives: tuple[str, ...]) -> dict[str, Label]:

@@ -80,7 +80,8 @@ def confusion_figure(evaluation: EvaluationReport) -> Figure:
 def to_svg(figure: Figure) -> str:
     """The figure as an SVG element that can stand inside a page."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no addresses in the page
+    figure.savefig(text, format="svg", metadata=nothing)
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 

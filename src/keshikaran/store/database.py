@@ -37,7 +37,7 @@ class Database:
         try:
             with self._plain_errors():
                 self._configure()
-            self._migrate(migrations)
+                self._migrate(migrations)
         except BaseException:
             self.connection.close()
             raise

@@ -40,22 +40,28 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )
         """,
         "CREATE INDEX label_events_by_image ON label_events (image_id, kind, claim, id)",
-        # What each claim says now, and from that what each image's label is. A person's word
-        # counts more than any import; imports that disagree make a contradiction.
+        # What each claim says now: its last event. (A bare column beside MAX *and* MIN would
+        # come from either row.)
         """
         CREATE VIEW claims AS
-            SELECT image_id, kind, claim, value, MAX(id) AS event_id, MIN(id) AS first_event_id
-            FROM label_events GROUP BY image_id, kind, claim
+            SELECT ends.image_id, ends.kind, ends.claim, last.value, event_id, first_event_id
+            FROM (
+                SELECT image_id, kind, claim, MAX(id) AS event_id, MIN(id) AS first_event_id
+                FROM label_events GROUP BY image_id, kind, claim
+            ) AS ends JOIN label_events AS last ON last.id = ends.event_id
         """,
+        # From that, each image's label. A person's word counts more than any import, unless it
+        # was taken back; imports that disagree make a contradiction.
         """
         CREATE VIEW labels AS
             SELECT image_id,
                 CASE
-                    WHEN SUM(kind = 'person') > 0
+                    WHEN SUM(kind = 'person' AND value IS NOT NULL) > 0
                         THEN MAX(CASE WHEN kind = 'person' THEN value END)
                     WHEN MIN(value) = MAX(value) THEN MIN(value)
                 END AS value,
-                SUM(kind = 'person') = 0 AND MIN(value) <> MAX(value) AS contradictory,
+                SUM(kind = 'person' AND value IS NOT NULL) = 0
+                    AND MIN(value) <> MAX(value) AS contradictory,
                 MIN(first_event_id) AS position
             FROM claims GROUP BY image_id
         """,

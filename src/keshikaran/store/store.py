@@ -180,7 +180,7 @@ class Store:
     def label_by_person(
         self, image_id: ImageId, value: Label | None, *, who: str, why: str
     ) -> None:
-        """Append a person's word; None takes the label away."""
+        """Append a person's word; None takes it back, so that what imports say holds again."""
         with self._db.transaction() as connection:
             connection.execute(
                 "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
