@@ -191,17 +191,30 @@ def check_self_test(bundle: Bundle, engine: Engine) -> None:
         BundleError: the engine's answer is off, not a number, or of another shape.
     """
     manifest = bundle.manifest
-    found = run_self_test(engine, manifest.height, manifest.width)
+    hint = "The file is damaged or the engine is at fault; copy it again."
+    try:
+        found = run_self_test(engine, manifest.height, manifest.width)
+        score_off = abs(found.score - manifest.self_test.score)
+        features_off = _farthest(found.features, manifest.self_test.features)
+    except Exception as error:  # what engines raise shares no base class
+        msg = f"The model {manifest.model_id} cannot answer its self-test: {error}"
+        raise BundleError(msg, hint) from error
     same = engine.precision == manifest.precision == "f32"
     kind: Precision = "f32" if same else "bf16"
-    score_off = abs(found.score - manifest.self_test.score)
-    features_off = np.abs(np.subtract(found.features, manifest.self_test.features)).max()
     if not (score_off <= _SCORE_TOLERANCE[kind] and features_off <= _FEATURE_TOLERANCE[kind]):
         msg = (
             f"The model {manifest.model_id} fails its self-test: score {found.score:.4f}"
             f" instead of {manifest.self_test.score:.4f}, features off by {features_off:.4f}."
         )
-        raise BundleError(msg, "The file is damaged or the engine is at fault; copy it again.")
+        raise BundleError(msg, hint)
+
+
+def _farthest(found: list[float], expected: list[float]) -> float:
+    """The largest difference; NaN if any number is."""
+    if len(found) != len(expected):
+        msg = f"it gives {len(found)} features instead of {len(expected)}"
+        raise ValueError(msg)
+    return float(np.abs(np.subtract(found, expected)).max())
 
 
 def _parse_manifest(text: str, origin: str) -> Manifest:
@@ -220,7 +233,7 @@ def _parse_manifest(text: str, origin: str) -> Manifest:
         values["self_test"] = SelfTest(**values["self_test"])
         manifest = Manifest(**values)
         _check_types(manifest)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = f"{origin}: the manifest is damaged ({error})."
         raise BundleError(msg, hint) from error
     return manifest
@@ -237,13 +250,20 @@ def _check_types(manifest: Manifest) -> None:
             ("resize_mode", manifest.resize_mode in RESIZE_MODES),
             ("height", isinstance(manifest.height, int) and 1 <= manifest.height <= 4096),
             ("width", isinstance(manifest.width, int) and 1 <= manifest.width <= 4096),
-            ("self_test", len(manifest.self_test.features) > 0),
+            ("self_test", _are_numbers(manifest.self_test)),
         )
         if not good
     ]
     if problems:
         msg = f"bad {problems[0]}"
         raise ValueError(msg)
+
+
+def _are_numbers(answer: SelfTest) -> bool:
+    features: object = answer.features
+    if not isinstance(features, list) or not features:
+        return False
+    return all(isinstance(value, int | float) for value in [answer.score, *features])
 
 
 def _check_fit(manifest: Manifest, signature: GraphSignature, origin: str) -> None:

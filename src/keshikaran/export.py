@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from keshikaran.backbones import Backbone, Engine, read_graph
 from keshikaran.bundle import Manifest, SelfTest, pack, parse_bundle, run_self_test, write_bundle
-from keshikaran.errors import BundleError
+from keshikaran.errors import BackboneError, BundleError
 from keshikaran.head import Head
 from keshikaran.inference import infer_image
 
@@ -33,6 +33,9 @@ def build_scoring_graph(backbone: Backbone, head: Head) -> onnx.ModelProto:
     Returns:
         A model with the input `images` uint8 [N, H, W, 3] and the outputs `score` float32 [N]
         and `features` float32 [N, D].
+
+    Raises:
+        BackboneError: the backbone is no valid ONNX graph, though an engine runs it.
     """
     model, signature = read_graph(backbone.model, backbone.name)
     graph = model.graph
@@ -40,6 +43,7 @@ def build_scoring_graph(backbone: Backbone, head: Head) -> onnx.ModelProto:
     features = backbone.output
     if features != "features":
         _rename(graph, features, "features")
+    _rename(graph, "score", "backbone_score")
     weights = head.weights.astype(np.float32).reshape(1, -1)
     bias = np.array([head.bias], dtype=np.float32)
     axis = np.array([1], dtype=np.int64)
@@ -55,7 +59,11 @@ def build_scoring_graph(backbone: Backbone, head: Head) -> onnx.ModelProto:
         ]
     )
     _free_batch(graph)
-    onnx.checker.check_model(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        msg = f"The head cannot be joined to {backbone.name}: {str(error).splitlines()[0][:200]}"
+        raise BackboneError(msg, "Check the file with onnx.checker.") from error
     return model
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from keshikaran.metrics import log_loss
 from keshikaran.types import Float32Array, Float64Array, LabelArray
@@ -64,7 +65,7 @@ class FitResult:
     """A fitted head and how it came about.
 
     Attributes:
-        head: standardisation is folded in.
+        head: centring and scaling are folded in.
         c: the regularisation chosen; None where the recipe has none.
         steps: in order.
     """
@@ -81,7 +82,7 @@ def fit_head(
     y_validation: LabelArray,
     grid: Sequence[float] = C_GRID,
 ) -> FitResult:
-    """Fit by exact L2-regularised logistic regression on standardised features.
+    """Fit by exact L2-regularised logistic regression on centred and scaled features.
 
     The regularisation is the one with the least validation log-loss; the search goes from
     strong to weak and ends when two steps in a row brought nothing. Classes are not weighted:
@@ -94,26 +95,61 @@ def fit_head(
         y_validation: labels 0 or 1, [m].
         grid: inverse regularisation strengths in ascending order.
     """
-    mean, scale = _standardisation(x_train)
-    z_train = _standardised(x_train, mean, scale)
-    z_validation = _standardised(x_validation, mean, scale)
-    model = LogisticRegression(
-        warm_start=True, tol=_PATH_TOLERANCE, max_iter=_MAX_ITERATIONS, solver="lbfgs"
-    )
+    mean, scale = _scaling(x_train)
+    z_train = _scaled(x_train, mean, scale)
+    z_validation = _scaled(x_validation, mean, scale)
+    # One thread: the work is bound by memory, a second one was three times slower on two cores,
+    # and sums do not depend on how many processors there are.
+    with threadpool_limits(limits=1):
+        steps, start = _search(z_train, y_train, z_validation, y_validation, grid)
+        chosen = grid[best_step(steps)]
+        head = _solve(z_train, y_train, chosen, start)
+    return FitResult(_fold(head, mean, scale), chosen, steps)
+
+
+def _search(
+    z_train: Float64Array,
+    y_train: LabelArray,
+    z_validation: Float64Array,
+    y_validation: LabelArray,
+    grid: Sequence[float],
+) -> tuple[tuple[FitStep, ...], Head]:
+    """Walk the grid in single precision, each step starting from the one before.
+
+    Returns:
+        The steps walked, and the head of the best one.
+    """
+    model = _model(_PATH_TOLERANCE)
+    narrow = z_train.astype(np.float32)
     steps: list[FitStep] = []
+    heads: list[Head] = []
     for index, c in enumerate(grid):
         model.C = c
-        model.fit(z_train, y_train)
-        step = _step(index, c, _head(model), z_train, y_train, z_validation, y_validation)
-        steps.append(step)
+        model.fit(narrow, y_train)
+        heads.append(_head(model))
+        train = (y_train, predict_proba(heads[-1], z_train))
+        validation = (y_validation, predict_proba(heads[-1], z_validation))
+        steps.append(measure_step(index, c, train, validation))
         if index - best_step(steps) >= _PATIENCE:
             break
-    chosen = grid[best_step(steps)]
-    final = LogisticRegression(
-        C=chosen, tol=_FINAL_TOLERANCE, max_iter=_MAX_ITERATIONS, solver="lbfgs"
+    return tuple(steps), heads[best_step(steps)]
+
+
+def _solve(z_train: Float64Array, y_train: LabelArray, c: float, start: Head) -> Head:
+    """Solve to a tight tolerance in double precision, starting near the answer."""
+    model = _model(_FINAL_TOLERANCE)
+    model.C = c
+    model.classes_ = np.array([0, 1])
+    model.coef_ = start.weights[None].copy()
+    model.intercept_ = np.array([start.bias])
+    model.fit(z_train, y_train)
+    return _head(model)
+
+
+def _model(tolerance: float) -> LogisticRegression:
+    return LogisticRegression(
+        solver="lbfgs", warm_start=True, tol=tolerance, max_iter=_MAX_ITERATIONS
     )
-    final.fit(z_train, y_train)
-    return FitResult(_fold(_head(final), mean, scale), chosen, tuple(steps))
 
 
 def best_step(steps: Sequence[FitStep]) -> int:
@@ -156,32 +192,20 @@ def measure_step(
     )
 
 
-def _step(
-    index: int,
-    c: float,
-    head: Head,
-    z_train: Float64Array,
-    y_train: LabelArray,
-    z_validation: Float64Array,
-    y_validation: LabelArray,
-) -> FitStep:
-    return measure_step(
-        index,
-        c,
-        (y_train, predict_proba(head, z_train)),
-        (y_validation, predict_proba(head, z_validation)),
-    )
+def _scaling(x: Float32Array) -> tuple[Float64Array, Float64Array]:
+    """Centre and scale of each feature.
+
+    Pareto scaling (van den Berg et al. 2006, "Centering, scaling, and transformations"): the
+    square root of the standard deviation, so that features that hardly ever change do not count
+    as much as those that do. Constant features get the scale of an average one.
+    """
+    deviation = x.std(axis=0, dtype=np.float64)
+    typical = float(deviation.mean()) or 1.0
+    deviation[deviation < _CONSTANT] = typical
+    return x.mean(axis=0, dtype=np.float64), np.sqrt(deviation * typical)
 
 
-def _standardisation(x: Float32Array) -> tuple[Float64Array, Float64Array]:
-    """Mean and standard deviation of each feature; 1 for features that never change."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    scale = x.std(axis=0, dtype=np.float64)
-    scale[scale < _CONSTANT] = 1.0
-    return mean, scale
-
-
-def _standardised(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
+def _scaled(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
     """One copy in double precision and no more: it is the largest array of the fit."""
     z = x.astype(np.float64)
     z -= mean
@@ -194,6 +218,6 @@ def _head(model: LogisticRegression) -> Head:
 
 
 def _fold(head: Head, mean: Float64Array, scale: Float64Array) -> Head:
-    """Move the standardisation into weights and bias."""
+    """Move centring and scaling into weights and bias."""
     weights = head.weights / scale
     return Head(weights, head.bias - float(mean @ weights))

@@ -29,8 +29,8 @@ from keshikaran.backbones import (
 )
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.dataset import Dataset, SplitCounts, check_counts, make_dataset
-from keshikaran.evaluate import evaluate
 from keshikaran.errors import BackboneError
+from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.hashing import write_durably

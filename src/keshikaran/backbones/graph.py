@@ -111,7 +111,7 @@ def _signature(graph: GraphProto, origin: str) -> GraphSignature:
         raise BackboneError(msg, hint)
     shape = _shape(inputs[0])
     kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.UINT8 or len(shape) != 4 or shape[3] != 3 or 0 in shape[1:3]:
+    if kind != TensorProto.UINT8 or len(shape) != 4 or shape[3] != 3 or min(shape[1:3]) < 1:
         kind_name = TensorProto.DataType.Name(kind).lower()
         msg = f"{origin} takes {kind_name} {_words(shape)} as its input."
         raise BackboneError(msg, hint)

@@ -43,7 +43,7 @@ class OpenVinoEngine:
             graph.reshape([1, height.get_length(), width.get_length(), 3])
             self._compiled = core.compile_model(graph, "CPU", _settings(precision, streams))
         except RuntimeError as error:
-            msg = f"OpenVINO cannot run this network: {str(error).splitlines()[-1][:200]}"
+            msg = f"OpenVINO cannot run this network: {_last_words(error)}"
             raise BackboneError(msg, "Try --engine onnxruntime.") from error
         self._local = threading.local()
 
@@ -67,6 +67,13 @@ def has_bf16(core: openvino.Core | None = None) -> bool:
     """Whether this processor has bfloat16 arithmetic that OpenVINO uses."""
     core = core or openvino.Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _last_words(error: RuntimeError) -> str:
+    """The last point of OpenVINO's list of reasons; without a list, the last line with words."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    points = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
+    return (points or lines or [type(error).__name__])[-1][:200]
 
 
 def _settings(precision: Precision, streams: int) -> dict[str, str]:

@@ -48,7 +48,7 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
     if name in _EMBEDDED:
         file, licence = _EMBEDDED[name]
         folder = resources.files("keshikaran.backbones").joinpath("embedded")
-        return _backbone(name, folder.joinpath(file).read_bytes(), licence)
+        return _backbone(name, folder.joinpath(file).read_bytes(), licence, origin=name)
     path = Path(name)
     if path.suffix.lower() != ".onnx":
         msg = f"There is no backbone named {name}."
@@ -59,15 +59,15 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
     except OSError as error:
         msg = f"The backbone {path} cannot be read: {error.strerror}."
         raise BackboneError(msg, "Check the path.") from error
-    return _backbone(path.stem, data, "unknown")
+    return _backbone(path.stem, data, "unknown", origin=str(path))
 
 
-def _backbone(name: str, data: bytes, licence: str) -> Backbone:
-    _, signature = read_graph(data, name)
+def _backbone(name: str, data: bytes, licence: str, origin: str) -> Backbone:
+    _, signature = read_graph(data, origin)
     flat = {output: shape for output, shape in signature.outputs.items() if len(shape) == 1}
     output = "features" if "features" in flat else next(iter(flat), None)
     if output is None or flat[output][0] < 1:
-        msg = f"{name} has no output of the shape float32 [N, D] with a fixed D."
+        msg = f"{origin} has no output of the shape float32 [N, D] with a fixed D."
         raise BackboneError(msg, "Cut the network after its pooling layer and export it again.")
     return Backbone(
         name=name,

@@ -13,6 +13,9 @@ from keshikaran.pixels.resize import needed_size, resize
 from keshikaran.types import UInt8Array
 
 _ORIENTATION_TAG = 0x0112
+_BITS_TAG = 258
+_PHOTOMETRIC_TAG = 262
+_WHITE_IS_ZERO = 0
 _WHITE = (255, 255, 255, 255)
 _TRANSPOSED = {5, 6, 7, 8}
 _TRANSPOSE: dict[int, Image.Transpose] = {
@@ -93,6 +96,12 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255 with rounding; Pillow's own conversion would cut at 255."""
+    """Scale 0..65535 to 0..255 with rounding; Pillow's own conversion would cut at 255.
+
+    A TIFF of this mode may have 12 bits instead, or 0 as its white: Pillow leaves both to us.
+    """
+    tags = getattr(image, "tag_v2", {})
+    full = 2 ** int(tags.get(_BITS_TAG, (16,))[0]) - 1
     values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    grey = ((values * 255 + full // 2) // full).astype(np.uint8)
+    return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC_TAG) == _WHITE_IS_ZERO else grey)

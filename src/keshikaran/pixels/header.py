@@ -86,7 +86,8 @@ def open_with_pillow(data: bytes, image_format: ImageFormat) -> Iterator[Image.I
 
     Every failure inside the `with` block, in the header or while decoding, leaves as a typed
     refusal. The list of exceptions is what Pillow's decoders were seen to raise on malformed
-    files: `OSError` alone is not enough.
+    files: `OSError` alone is not enough. Warnings are there for programs that run with
+    ``-W error``; elsewhere they are ignored, see below.
 
     Raises:
         ImageRefusedError: see above.
@@ -107,13 +108,14 @@ def open_with_pillow(data: bytes, image_format: ImageFormat) -> Iterator[Image.I
         raise _refusal_of(error) from error
     except (ValueError, SyntaxError, TypeError, IndexError, KeyError, OverflowError) as error:
         raise ImageRefusedError("corrupt", _words(error)) from error
-    except (AttributeError, ArithmeticError, NotImplementedError, RuntimeError) as error:
+    except (AttributeError, ArithmeticError, NotImplementedError, RuntimeError, Warning) as error:
         raise ImageRefusedError("corrupt", _words(error)) from error
 
 
 def _refusal_of(error: Exception) -> ImageRefusedError:
     words = _words(error)
-    truncated = isinstance(error, EOFError) or "truncat" in words or "unexpected end" in words
+    signs = ("truncat", "unexpected end")
+    truncated = isinstance(error, EOFError) or any(sign in words.lower() for sign in signs)
     return ImageRefusedError("truncated" if truncated else "corrupt", words)
 
 
@@ -123,16 +125,23 @@ def _words(error: BaseException) -> str:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Columns and rows; Pillow has the last word on headers that simplejpeg does not know.
+
+    Those are damaged ones, and sound pictures with rare chroma subsampling.
+    """
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError as error:
-        raise ImageRefusedError("corrupt", _words(error)) from error
+    except (KeyError, ValueError):  # KeyError: a subsampling that simplejpeg has no name for
+        with open_with_pillow(data, "jpeg") as image:
+            return image.size
     return width, height
 
 
-# Our own limits are stricter than Pillow's warning, which would only repeat them on the terminal.
+# Our own limits are stricter than Pillow's warning, and what it has to say about broken metadata
+# is of no use to whoever uploads: neither belongs on a server's terminal.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 # Pillow keeps this many 1 MB blocks for the next picture instead of giving them back to the
 # system each time: a tenth less time for decoding and resizing.
-if Image.core.get_blocks_max() == 0:
-    Image.core.set_blocks_max(16)
+if Image.core.get_blocks_max() == 0:  # type: ignore[attr-defined]
+    Image.core.set_blocks_max(16)  # type: ignore[attr-defined]

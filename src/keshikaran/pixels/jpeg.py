@@ -14,10 +14,13 @@ _ORIENTATION_TAG = 0x0112
 
 
 def is_fast_jpeg(data: bytes) -> bool:
-    """Whether `decode_scaled` can take this file: colour or grey, not CMYK or YCCK."""
+    """Whether `decode_scaled` can take this file: colour or grey, not CMYK or YCCK.
+
+    Nor one with a chroma subsampling that simplejpeg does not know.
+    """
     try:
         _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
-    except ValueError:
+    except (KeyError, ValueError):
         return False
     return colorspace in _FAST_COLORSPACES
 

@@ -1,0 +1,170 @@
+"""The TensorBoard run: read back from its event file, record by record."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from keshikaran.errors import StoreError
+from keshikaran.head import FitStep
+from keshikaran.report import ReportContent, write_tensorboard_run
+from keshikaran.training import TrainingResult
+from report_support import THRESHOLDS, content
+
+Values = dict[str, list[tuple[int, Any]]]
+
+
+def _crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def _masked(data: bytes) -> int:
+    crc = _crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    """TFRecord: length, its checksum, the record, its checksum."""
+    position = 0
+    while position < len(data):
+        (length,) = struct.unpack_from("<Q", data, position)
+        (check,) = struct.unpack_from("<I", data, position + 8)
+        assert check == _masked(data[position : position + 8])
+        yield data[position + 12 : position + 12 + length]
+        position += 16 + length
+    assert position == len(data)
+
+
+def _values(folder: Path) -> Values:
+    (file,) = folder.iterdir()
+    assert file.name.startswith("events.out.tfevents.")
+    found: Values = defaultdict(list)
+    for record in _records(file.read_bytes()):
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            found[value.tag].append((event.step, value))
+    return found
+
+
+def _scalars(values: Values, tag: str) -> list[tuple[int, float]]:
+    return [(step, value.simple_value) for step, value in values[tag]]
+
+
+@pytest.fixture(scope="module")
+def shown() -> ReportContent:
+    return content(settings={"backbone": "quadrants", "prevalence": "0.3333"})
+
+
+@pytest.fixture(scope="module")
+def values(shown: ReportContent, tmp_path_factory: pytest.TempPathFactory) -> Values:
+    folder = tmp_path_factory.mktemp("runs") / shown.model_id
+    write_tensorboard_run(folder, shown)
+    return _values(folder)
+
+
+def test_checksum_of_this_reader_is_that_of_the_format() -> None:
+    assert _crc32c(b"123456789") == 0xE3069283
+
+
+@pytest.mark.parametrize(
+    ("tag", "field"),
+    [
+        ("loss/train", "train_loss"),
+        ("loss/validation", "validation_loss"),
+        ("accuracy/train", "train_accuracy"),
+        ("accuracy/validation", "validation_accuracy"),
+        ("regularisation/c", "c"),
+    ],
+)
+def test_each_step_is_a_point_of_its_curve(
+    values: Values, shown: ReportContent, tag: str, field: str
+) -> None:
+    found = _scalars(values, tag)
+    assert [step for step, _ in found] == [0, 1, 2]
+    expected = [getattr(step, field) for step in shown.steps]
+    assert [value for _, value in found] == pytest.approx(expected)
+
+
+def test_figures_of_both_sides_are_scalars(values: Values, shown: ReportContent) -> None:
+    for side, metrics in (
+        ("test", shown.evaluation.test),
+        ("validation", shown.evaluation.validation),
+    ):
+        for name in ("roc_auc", "average_precision", "ece", "accuracy", "recall", "images"):
+            ((step, value),) = _scalars(values, f"{side}/{name}")
+            assert step == 0
+            assert value == pytest.approx(getattr(metrics, name))
+    ((_, threshold),) = _scalars(values, "test/threshold")
+    assert threshold == pytest.approx(THRESHOLDS.block)
+
+
+def test_precision_recall_curve_counts_every_test_image(
+    values: Values, shown: ReportContent
+) -> None:
+    ((_, value),) = values["pr/test"]
+    assert value.metadata.plugin_data.plugin_name == "pr_curves"
+    rows = [dim.size for dim in value.tensor.tensor_shape.dim]
+    true_positives, false_positives, *_ = np.array(value.tensor.float_val).reshape(rows)
+    test = shown.evaluation.test
+    assert true_positives[0] == test.positives
+    assert false_positives[0] == test.images - test.positives
+
+
+@pytest.mark.parametrize("tag", ["test/roc", "test/confusion", "test/scores"])
+def test_drawings_are_pictures_with_something_on_them(values: Values, tag: str) -> None:
+    ((_, value),) = values[tag]
+    with Image.open(io.BytesIO(value.image.encoded_image_string)) as image:
+        assert image.size == (value.image.width, value.image.height)
+        pixels = np.asarray(image.convert("RGB"))
+    assert min(pixels.shape[:2]) >= 300
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+
+
+def test_settings_are_a_table_of_text(values: Values) -> None:
+    ((_, value),) = values["settings/text_summary"]
+    text = value.tensor.string_val[0].decode()
+    assert "| backbone | quadrants |" in text
+    assert "| prevalence | 0.3333 |" in text
+
+
+def test_recipe_without_a_regularisation_draws_no_such_curve(
+    tmp_path: Path, shown: ReportContent
+) -> None:
+    steps = [FitStep(0, None, 0.5, 0.6, 0.7, 0.8)]
+    without = replace(shown, steps=steps)
+    write_tensorboard_run(tmp_path / "run", without)
+    found = _values(tmp_path / "run")
+    assert "regularisation/c" not in found
+    ((step, loss),) = _scalars(found, "loss/validation")
+    assert (step, loss) == (0, pytest.approx(0.6))
+
+
+def test_training_writes_a_run_named_by_its_model(trained: TrainingResult) -> None:
+    found = _values(trained.model_path.parent.parent / "runs" / trained.model_id)
+    assert len(found["loss/validation"]) == len(trained.fit.steps)
+    ((_, auc),) = _scalars(found, "test/roc_auc")
+    assert auc == pytest.approx(trained.evaluation.test.roc_auc)
+    ((_, settings),) = found["settings/text_summary"]
+    assert b"quadrants" in settings.tensor.string_val[0]
+
+
+def test_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file in the way")
+    with pytest.raises(StoreError, match="could not be written"):
+        write_tensorboard_run(tmp_path / "runs" / "model", content())
