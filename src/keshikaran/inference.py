@@ -51,6 +51,20 @@ def infer_image(
     return {name: values[0] for name, values in outputs.items()}
 
 
+def infer_one(
+    key: Key,
+    read: Callable[[], bytes],
+    engine: Engine,
+    spec: PixelSpec,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Inferred[Key]:
+    """Run the network on one image; a refusal is a result here, not an exception."""
+    try:
+        return Inferred(key, infer_image(read(), engine, spec, limits), None)
+    except ImageRefusedError as refusal:
+        return Inferred(key, None, refusal)
+
+
 def infer_many(
     items: Iterable[tuple[Key, Callable[[], bytes]]],
     engine: Engine,
@@ -70,18 +84,12 @@ def infer_many(
         One `Inferred` for each item, in order.
     """
 
-    def work(key: Key, read: Callable[[], bytes]) -> Inferred[Key]:
-        try:
-            return Inferred(key, infer_image(read(), engine, spec, limits), None)
-        except ImageRefusedError as refusal:
-            return Inferred(key, None, refusal)
-
     workers = engine.streams + 1
     pending: deque[Future[Inferred[Key]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="keshikaran") as pool:
         try:
             for key, read in items:
-                pending.append(pool.submit(work, key, read))
+                pending.append(pool.submit(infer_one, key, read, engine, spec, limits))
                 if len(pending) >= workers * _AHEAD_PER_WORKER:
                     yield pending.popleft().result()
             while pending:

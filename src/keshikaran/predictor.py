@@ -11,7 +11,7 @@ from keshikaran.backbones import Engine, EngineName, open_engine
 from keshikaran.bundle import Bundle, Manifest, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
-from keshikaran.inference import Inferred, infer_many
+from keshikaran.inference import Inferred, infer_many, infer_one
 from keshikaran.pixels import DEFAULT_LIMITS, Limits
 from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
 
@@ -85,7 +85,9 @@ class Predictor:
             The prediction. An image that cannot be read is `undecided` with its reason; this
             never raises for what is in the file.
         """
-        return next(self.predict_many([image]))
+        job = self._job(image)
+        result = infer_one(job, job.read, self.engine, self.manifest.pixels, self.limits)
+        return self._prediction(result)
 
     def predict_many(self, images: Iterable[Image]) -> Iterator[Prediction]:
         """Score many images, several at a time; predictions come in the order of the images.

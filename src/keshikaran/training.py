@@ -165,7 +165,7 @@ def train(
         with clock.stage("featurize"):
             features, data = _featurize(store, cache, backbone, options, progress)
         refusals = _list_refusals(workspace, store, features)
-        check_counts(data.counts())
+        check_counts(data.counts(), _where_lost(workspace, refusals))
         with clock.stage("fit"):
             fit = _fit(data, options.recipe)
         with clock.stage("evaluate"):
@@ -235,6 +235,13 @@ def _hint(sources: Sequence[Source]) -> str:
     if not folders or labelled:
         return ""
     return f"Say which folders are objectionable with --positive NAME: {', '.join(folders)}."
+
+
+def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
+    """What to do when the images of a class could not be used."""
+    if not refusals:
+        return ""
+    return f"{len(refusals):,} files could not be used: {workspace.skipped} says which and why."
 
 
 def _featurize(

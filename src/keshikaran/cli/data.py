@@ -84,7 +84,7 @@ def say_import(report: ImportReport, contradictions: int) -> None:
         say(f"  … and {report.skipped - _SHOWN:,} more.")
     if contradictions:
         say(
-            f"{contradictions:,} images are labelled both ways; they stay out of training."
+            f"Labelled both ways, and therefore kept out of training: {contradictions:,}."
             " See: keshikaran status"
         )
 

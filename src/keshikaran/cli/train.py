@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from keshikaran.training import TrainingResult
 
 _SHOWN = 10
+_FEW = 30
 
 
 def train_command(
@@ -101,6 +102,8 @@ def show_training(done: TrainingResult) -> None:
     for side in SPLITS:
         counts = done.split[side]
         result(f"{side:<18} {counts['0']:>7,} acceptable {counts['1']:>7,} objectionable")
+    if min(done.split["test"].values()) < _FEW:
+        say(f"Only {test.images} test images: take the figures below as rough.")
     result("")
     result(f"{'test ROC AUC':<18} {test.roc_auc:.4f}")
     result(f"{'average precision':<18} {test.average_precision:.4f}")
