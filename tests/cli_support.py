@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,10 @@ def cli(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Outcome:
 
 
 def process(
-    *words: str | Path, stdin: bytes = b"", cwd: Path | None = None, **environment: str
+    *words: str | Path,
+    stdin: bytes = b"",
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Run `python -m keshikaran WORDS…` as a process of its own."""
     done = subprocess.run(
@@ -41,7 +45,7 @@ def process(
         timeout=120,
         check=False,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 

@@ -31,7 +31,7 @@ def fake_backbone() -> bytes:
         ),
         helper.make_node("Flatten", ["means"], ["features"], axis=1),
     ]
-    shape = ["N", FAKE_SIDE, FAKE_SIDE, 3]
+    shape: list[str | int | None] = ["N", FAKE_SIDE, FAKE_SIDE, 3]
     graph = helper.make_graph(
         nodes,
         "quadrants",

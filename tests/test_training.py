@@ -36,7 +36,7 @@ from keshikaran.predictor import Predictor
 from keshikaran.split import SplitScheme
 from keshikaran.store import Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
-from keshikaran.types import ImageId, ProgressTask
+from keshikaran.types import Float32Array, ImageId, ProgressTask
 from support import FAKE_DIM, bluish, encode, fake_backbone, quadrants, reddish, write_classes
 
 _QUADRANTS = [(200, 30, 40), (60, 50, 20), (250, 10, 90), (120, 80, 100)]
@@ -235,9 +235,10 @@ def dirty(
     return train(workspace, [scan_folder(dirty_folder, ["red"])], quick)
 
 
-def _features(result: TrainingResult, data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _features(result: TrainingResult, data: bytes) -> Float32Array:
     row = result.features.image_ids.index(image_id_of(data))
-    return result.features.matrix[row]
+    features: Float32Array = result.features.matrix[row]
+    return features
 
 
 def _by_hand(colours: list[tuple[int, int, int]]) -> list[float]:

@@ -197,11 +197,12 @@ def _scaling(x: Float32Array) -> tuple[Float64Array, Float64Array]:
 
     Pareto scaling (van den Berg et al. 2006, "Centering, scaling, and transformations"): the
     square root of the standard deviation, so that features that hardly ever change do not count
-    as much as those that do. Constant features get the scale of an average one.
+    as much as those that do. Constant features count for nothing: they change no other's scale.
     """
     deviation = x.std(axis=0, dtype=np.float64)
-    typical = float(deviation.mean()) or 1.0
-    deviation[deviation < _CONSTANT] = typical
+    constant = deviation < _CONSTANT
+    typical = 1.0 if constant.all() else float(deviation[~constant].mean())
+    deviation[constant] = typical
     return x.mean(axis=0, dtype=np.float64), np.sqrt(deviation * typical)
 
 

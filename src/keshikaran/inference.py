@@ -83,7 +83,6 @@ def infer_many(
     Yields:
         One `Inferred` for each item, in order.
     """
-
     workers = engine.streams + 1
     pending: deque[Future[Inferred[Key]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="keshikaran") as pool:

@@ -16,7 +16,7 @@ from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
 from keshikaran.store import ImageRecord, SourceEntry, Store
 from keshikaran.types import ImageId, Progress, Refusal, SilentProgress
 
-_THREADS = 8  # more than cores: most of the time is spent waiting for the disk
+_THREADS = 4  # they wait for the disk; more of them were no faster
 _BATCH = 256
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import simplejpeg
 from PIL import Image
 
 from keshikaran.errors import ImageRefusedError
+from keshikaran.pixels.header import open_with_pillow
 from keshikaran.types import UInt8Array
 
 _FAST_COLORSPACES = {"YCbCr", "RGB", "Gray"}
 _EXIF_MARKER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 0x0112
+
+# libjpeg's complaints about files that cameras write and that every viewer shows.
+_HARMLESS = (
+    "extraneous bytes",
+    "Invalid SOS parameters",
+    "unknown JFIF revision",
+    "bad ICC marker",
+)
 
 
 def is_fast_jpeg(data: bytes) -> bool:
@@ -38,28 +48,28 @@ def decode_scaled(data: bytes, min_height: int, min_width: int) -> UInt8Array:
 
     Raises:
         ImageRefusedError: `truncated` if the data ends early, `corrupt` for other damage.
-            Stray bytes between segments, which cameras write, are tolerated.
+            Flaws that leave the picture whole, such as stray bytes between segments, are
+            tolerated.
     """
     try:
-        return _decode(data, min_height, min_width, strict=True)
+        pixels: UInt8Array = simplejpeg.decode_jpeg(
+            data, colorspace="RGB", min_height=min_height, min_width=min_width, strict=True
+        )
     except ValueError as error:
         words = str(error)
         if "remature end" in words:
             detail = "the JPEG data ends before the picture does"
             raise ImageRefusedError("truncated", detail) from error
-        if "extraneous bytes" not in words:
+        if not any(flaw in words for flaw in _HARMLESS):
             raise ImageRefusedError("corrupt", words[:200]) from error
-    try:
-        return _decode(data, min_height, min_width, strict=False)
-    except ValueError as error:
-        raise ImageRefusedError("corrupt", str(error)[:200]) from error
-
-
-def _decode(data: bytes, min_height: int, min_width: int, *, strict: bool) -> UInt8Array:
-    pixels: UInt8Array = simplejpeg.decode_jpeg(
-        data, colorspace="RGB", min_height=min_height, min_width=min_width, strict=strict
-    )
+        return _decode_leniently(data)
     return pixels
+
+
+def _decode_leniently(data: bytes) -> UInt8Array:
+    """Decode by Pillow: simplejpeg, told to be lenient, forgives a missing half as well."""
+    with open_with_pillow(data, "jpeg") as image:
+        return np.asarray(image.convert("RGB"))
 
 
 def exif_orientation(data: bytes) -> int:

@@ -6,11 +6,14 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from keshikaran.errors import ImageRefusedError
 from keshikaran.hashing import sync_directory, write_error
 from keshikaran.types import ImageId
+
+_SYNC_THREADS = 4  # they wait for the disk, not for a processor
 
 
 class BlobStore:
@@ -66,10 +69,11 @@ class BlobStore:
             StoreError: the disk refuses.
         """
         folders = {path.parent for path in paths}
-        uppers = {folder.parent for folder in folders}
+        folders |= {folder.parent for folder in folders} | ({self.root} if folders else set())
         try:
-            for folder in sorted(folders) + sorted(uppers) + ([self.root] if uppers else []):
-                sync_directory(folder)
+            with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+                for _ in pool.map(sync_directory, sorted(folders)):
+                    pass
         except OSError as error:
             raise write_error(self.root, error) from error
 
