@@ -9,7 +9,7 @@ import pytest
 
 from cli_support import cli, process, talks_in_lines
 from keshikaran.cli import main as entry
-from keshikaran.cli.console import printable, say
+from keshikaran.cli.console import TerminalProgress, printable, say
 from keshikaran.cli.options import workspace_words
 from keshikaran.errors import StoreError
 from keshikaran.version import __version__
@@ -277,6 +277,16 @@ def test_printable_keeps_text_and_escapes_everything_else() -> None:
 def test_say_is_one_line_whatever_its_length(capsys: Captured) -> None:
     say("word " * 100)
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_progress_off_a_terminal_is_silent_but_notes_are_said(capsys: Captured) -> None:
+    progress = TerminalProgress()
+    with progress.task("import", 3) as task:
+        task.advance()
+        task.advance(2)
+    assert capsys.readouterr() == ("", "")
+    progress.note("The disk is slow.")
+    assert capsys.readouterr() == ("", "The disk is slow.\n")
 
 
 def test_suggested_command_can_be_pasted_into_a_shell() -> None:

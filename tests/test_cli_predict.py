@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -230,6 +233,22 @@ def test_file_that_is_no_bundle_is_named(
         assert talks_in_lines(done.err)
 
 
+def test_folder_that_cannot_be_read_is_named(
+    model: Path, folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = os.scandir
+
+    def locked(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "more":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    done = cli(capsys, "predict", folder, "--model", model)
+    assert done.code == 1
+    assert f"The folder {folder / 'more'} cannot be read: Permission denied." in done.err
+
+
 # As a process of its own
 
 
@@ -286,3 +305,28 @@ def test_interrupt_ends_the_process_with_130_and_a_word(model: Path, folder: Pat
     assert running.returncode == 130
     assert b"Interrupted." in err
     assert b"Traceback" not in err
+
+
+def test_bars_are_drawn_on_a_terminal_only(model: Path, folder: Path) -> None:
+    """Talk goes to a terminal, results to a file: then there is room for a bar."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "keshikaran", "predict", str(folder), "--model", str(model)]
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=follower,
+            check=False,
+            timeout=60,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )
+        shown = os.read(leader, 65_536).decode()
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert done.returncode == 3
+    assert done.stdout.count(b"\n") == 4
+    assert b"\x1b" not in done.stdout
+    assert "predict" in shown
+    assert "4/4" in shown
+    assert "Next: " in shown

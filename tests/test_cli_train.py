@@ -39,6 +39,11 @@ def done(workspace: Path, pictures: Path, backbone_file: Path) -> Outcome:
     )
 
 
+def _model(done: Outcome) -> Path:
+    (line,) = [line for line in done.out.splitlines() if line.startswith("model ")]
+    return Path(line.removeprefix("model ").strip())
+
+
 def test_training_ends_well_and_prints_results_for_people(done: Outcome, workspace: Path) -> None:
     assert done.code == 0
     lines = {line[:18].strip(): line[18:].strip() for line in done.out.splitlines()}
@@ -51,11 +56,9 @@ def test_training_ends_well_and_prints_results_for_people(done: Outcome, workspa
     assert lines["review from"] == f"{thresholds.review:.4f}"
 
 
-def test_counts_printed_are_those_of_the_model(done: Outcome, workspace: Path) -> None:
-    model = Workspace(workspace).latest_model()
-    assert model is not None
-    manifest = read_bundle(model).manifest
+def test_counts_printed_are_those_of_the_model(done: Outcome) -> None:
     lines = [line.split() for line in done.out.splitlines()]
+    manifest = read_bundle(_model(done)).manifest
     for side, counts in manifest.split.items():
         assert [side, counts["0"], "acceptable", counts["1"], "objectionable"] == [
             int(word) if word.isdigit() else word
@@ -239,18 +242,26 @@ def test_command_line_itself_needs_no_training_package() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_demo_goes_the_whole_way_with_the_built_in_backbone(
+def test_demo_goes_the_whole_way_and_can_be_repeated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = cli(capsys, "demo", "--count", "160", "-w", tmp_path / "demo", "--json")
+    words = ("demo", "--count", "160", "-w", tmp_path / "demo")
+    done = cli(capsys, *words)
     assert done.code == 0
-    assert done.out.count("\n") == 1
-    found = json.loads(done.out)
-    assert found["metrics"]["test"]["roc_auc"] > 0.9
-    assert {item["reason"] for item in found["refusals"]} == {"not_an_image", "truncated"}
-    verdicts = {
-        Path(item["path"]).name.split("-")[0]: item["verdict"] for item in found["predictions"]
-    }
-    assert set(verdicts) == {"plain", "advert"}
-    assert "The whole demo took" not in done.out
     assert talks_in_lines(done.err)
+    assert "Next, with your own photographs" in done.err
+    figures, fresh = done.out.split("pictures that training never saw:\n")
+    assert float(figures.split("test ROC AUC")[1].split()[0]) > 0.9
+    lines = [line.split() for line in fresh.splitlines()]
+    assert len(lines) >= 4
+    assert {line[1] for line in lines} <= {"pass", "review", "block"}
+    assert {Path(line[2]).name.split("-")[0] for line in lines} == {"plain", "advert"}
+
+    again = cli(capsys, *words, "--json")
+    assert again.code == 0
+    assert again.out.count("\n") == 1
+    found = json.loads(again.out)
+    assert found["featurize"]["cached"] == found["featurize"]["images"]
+    assert {item["reason"] for item in found["refusals"]} == {"not_an_image", "truncated"}
+    verdicts = [[item["verdict"], item["path"]] for item in found["predictions"]]
+    assert verdicts == [line[1:] for line in lines]

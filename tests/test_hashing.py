@@ -45,7 +45,7 @@ def test_written_file_replaces_the_old_one(tmp_path: Path) -> None:
 
 
 def _failing(code: int) -> Callable[..., Any]:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 
     return fail

@@ -216,10 +216,6 @@ class _Run:
     fit: FitResult
     evaluation: EvaluationReport
 
-    @property
-    def spec(self) -> PixelSpec:
-        return PixelSpec(self.backbone.height, self.backbone.width, self.options.resize_mode)
-
 
 def _import_all(store: Store, sources: Sequence[Source], progress: Progress) -> ImportReport:
     total = ImportReport()

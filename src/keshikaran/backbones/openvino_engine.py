@@ -10,6 +10,8 @@ import openvino
 from keshikaran.errors import BackboneError
 from keshikaran.types import Float32Array, Precision, UInt8Array
 
+_first_inference = threading.Lock()
+
 
 class OpenVinoEngine:
     """Runs a network one image at a time on `streams` single-threaded streams.
@@ -35,6 +37,7 @@ class OpenVinoEngine:
             raise BackboneError(msg, "Use --precision f32.")
         self.precision = precision
         self.streams = streams
+        self._local = threading.local()
         try:
             graph = core.read_model(model, b"")
             # Compiling merges names of neighbouring values; these are the declared ones, in order.
@@ -42,10 +45,19 @@ class OpenVinoEngine:
             _, height, width, _ = graph.input(0).partial_shape
             graph.reshape([1, height.get_length(), width.get_length(), 3])
             self._compiled = core.compile_model(graph, "CPU", _settings(precision, streams))
+            self._warm_up((1, height.get_length(), width.get_length(), 3))
         except RuntimeError as error:
             msg = f"OpenVINO cannot run this network: {_last_words(error)}"
             raise BackboneError(msg, "Try --engine onnxruntime.") from error
-        self._local = threading.local()
+
+    def _warm_up(self, shape: tuple[int, ...]) -> None:
+        """Infer once before any other thread can.
+
+        OpenVINO's Python layer sets itself up at its first inference; two threads that get there
+        together wait for each other for ever (one holds the interpreter, one the set-up).
+        """
+        with _first_inference:
+            self._infer_one(np.zeros(shape, dtype=np.uint8))
 
     def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
         """See `Engine.infer`."""

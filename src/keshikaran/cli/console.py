@@ -80,6 +80,7 @@ class TerminalProgress:
             console=talk,
             disable=not talk.is_terminal,
             transient=False,
+            redirect_stdout=False,  # results are no talk: they stay on stdout
         ) as progress:
             progress.add_task(title, total=total)
             yield _BarTask(progress, 0)

@@ -1,0 +1,402 @@
+"""The model file: what was written is what is read, and nothing else is accepted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from bundle_support import bundle, changed, manifest, opened, packed, right_answer, scoring_model
+from keshikaran.backbones import Engine
+from keshikaran.bundle import (
+    METADATA_KEY,
+    SCHEMA_VERSION,
+    SelfTest,
+    check_self_test,
+    pack,
+    parse_bundle,
+    read_bundle,
+    run_self_test,
+    self_test_pixels,
+    write_bundle,
+)
+from keshikaran.errors import BundleError, StoreError
+from keshikaran.hashing import image_id_of
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec
+from keshikaran.types import Float32Array, Precision, Thresholds, UInt8Array
+from support import FAKE_SIDE, fake_backbone
+
+
+def _with_manifest(text: str) -> bytes:
+    """A bundle whose manifest is any text."""
+    return changed(
+        lambda model: helper.set_model_props(model, {METADATA_KEY: text}),
+        scoring_model().SerializeToString(),
+    )
+
+
+def _with_fields(change: Callable[[dict[str, Any]], object]) -> bytes:
+    """A bundle whose manifest was changed by hand."""
+    fields = json.loads(manifest().to_json())
+    change(fields)
+    return _with_manifest(json.dumps(fields))
+
+
+def _refusal(data: bytes) -> BundleError:
+    with pytest.raises(BundleError) as caught:
+        parse_bundle(data, "theirs.onnx")
+    assert "theirs.onnx" in caught.value.what
+    assert caught.value.hint
+    return caught.value
+
+
+# Round trip
+
+
+def test_what_was_written_is_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "models" / "model.onnx"
+    write_bundle(path, packed())
+    read = read_bundle(path)
+    assert read.manifest == manifest()
+    assert read.model == path.read_bytes() == packed()
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
+    check_self_test(read, opened(read.model))
+
+
+def test_manifest_keeps_its_types() -> None:
+    read = bundle(resize_mode="pad").manifest
+    assert read.thresholds == Thresholds(0.25, 0.75)
+    assert isinstance(read.self_test, SelfTest)
+    assert read.pixels == PixelSpec(FAKE_SIDE, FAKE_SIDE, "pad")
+    assert read.schema == SCHEMA_VERSION
+
+
+def test_manifest_is_canonical_json() -> None:
+    text = manifest().to_json()
+    fields = json.loads(text)
+    assert text == json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        manifest(prevalence=math.nan).to_json()
+
+
+def test_bundle_is_valid_onnx_that_tells_about_itself() -> None:
+    model = onnx.load_model_from_string(packed())
+    onnx.checker.check_model(model)
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(notes["keshikaran"])["classes"]["1"] == "objectionable"
+
+
+def test_packing_keeps_other_notes_and_replaces_an_old_manifest() -> None:
+    graph = onnx.load_model_from_string(packed(model_id="old"))
+    helper.set_model_props(graph, {METADATA_KEY: "old", "author": "somebody"})
+    model = onnx.load_model_from_string(pack(graph, manifest(model_id="new")))
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    assert notes["author"] == "somebody"
+    assert json.loads(notes[METADATA_KEY])["model_id"] == "new"
+    assert len(model.metadata_props) == 2
+
+
+def test_packing_leaves_the_graph_it_was_given() -> None:
+    before = scoring_model().SerializeToString(deterministic=True)
+    pack(scoring_model(), manifest())
+    assert scoring_model().SerializeToString(deterministic=True) == before
+
+
+def test_fields_that_a_later_version_may_add_are_ignored() -> None:
+    data = _with_fields(lambda fields: fields.update(mood="good"))
+    assert parse_bundle(data, "theirs.onnx").manifest == manifest()
+
+
+def test_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "models").write_bytes(b"")
+    with pytest.raises(StoreError, match="could not be written"):
+        write_bundle(tmp_path / "models" / "model.onnx", packed())
+
+
+# No bundle at all
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"nowhere\.onnx cannot be read: No such file") as caught:
+        read_bundle(tmp_path / "nowhere.onnx")
+    assert "--model" in caught.value.hint
+
+
+def test_folder_instead_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="cannot be read"):
+        read_bundle(tmp_path)
+
+
+def test_text_file(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("This is not a model.")
+    with pytest.raises(BundleError, match=r"notes\.txt is not an ONNX file"):
+        read_bundle(path)
+
+
+def test_enormous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keshikaran.bundle.MAX_BUNDLE_BYTES", 1_000)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(bytes(1_001))
+    with pytest.raises(BundleError, match=r"model\.onnx is larger than 1,000 bytes"):
+        read_bundle(path)
+
+
+def test_network_that_is_not_ours() -> None:
+    assert "not a keshikaran model" in _refusal(fake_backbone()).what
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_part_of_a_bundle(share: float) -> None:
+    data = packed()
+    _refusal(data[: int(len(data) * share)])
+
+
+def test_unsafe_network_with_a_good_manifest() -> None:
+    def foreign(model: onnx.ModelProto) -> None:
+        model.graph.node[0].domain = "com.example"
+
+    assert "from outside ONNX" in _refusal(changed(foreign, packed())).what
+
+
+# Damaged manifests
+
+_NO_MANIFEST = {
+    "empty": "",
+    "cut off": manifest().to_json()[:100],
+    "list": "[]",
+    "words": '"words"',
+    "very deep": "[" * 100_000,
+    "enormous number": '{"schema":' + "1" * 5_000 + "}",
+}
+
+
+@pytest.mark.parametrize("text", _NO_MANIFEST.values(), ids=_NO_MANIFEST.keys())
+def test_manifest_that_is_no_json_object(text: str) -> None:
+    assert "the manifest is" in _refusal(_with_manifest(text)).what
+
+
+@pytest.mark.parametrize("name", sorted(json.loads(manifest().to_json())))
+def test_manifest_without_one_of_its_fields(name: str) -> None:
+    data = _with_fields(lambda fields: fields.pop(name))
+    if name == "schema":
+        assert parse_bundle(data, "theirs.onnx").manifest == manifest()
+    else:
+        assert "the manifest is damaged" in _refusal(data).what
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("schema", 0),
+        ("schema", "1"),
+        ("schema", None),
+        ("model_id", 7),
+        ("precision", "f16"),
+        ("precision", []),
+        ("resize_mode", "squash"),
+        ("resize_mode", None),
+        ("height", "32"),
+        ("height", 0),
+        ("height", 5_000),
+        ("width", 32.0),
+        ("width", 0),
+        ("thresholds", None),
+        ("thresholds", {}),
+        ("thresholds", {"review": 0.7, "block": 0.2}),
+        ("thresholds", {"review": "a", "block": "b"}),
+        ("thresholds", {"review": math.nan, "block": 0.5}),
+        ("self_test", None),
+        ("self_test", {"score": 0.5}),
+        ("self_test", {"score": 0.5, "features": []}),
+        ("self_test", {"score": 0.5, "features": "abc"}),
+        ("self_test", {"score": 0.5, "features": {"0": 1}}),
+        ("self_test", {"score": 0.5, "features": [[0.5]]}),
+        ("self_test", {"score": "high", "features": [0.5]}),
+        ("self_test", {"score": None, "features": [0.5]}),
+    ],
+)
+def test_manifest_with_a_wrong_value(name: str, value: object) -> None:
+    data = _with_fields(lambda fields: fields.update({name: value}))
+    assert "the manifest is damaged" in _refusal(data).what
+
+
+def test_bundle_of_a_newer_version_asks_for_an_update() -> None:
+    refusal = _refusal(_with_fields(lambda fields: fields.update(schema=SCHEMA_VERSION + 1)))
+    assert "newer version" in refusal.what
+    assert refusal.hint == "Update keshikaran."
+
+
+def test_bundle_made_for_other_decoding_rules() -> None:
+    refusal = _refusal(packed(pixel_contract=PIXEL_CONTRACT_VERSION + 1))
+    assert f"wants pixel contract {PIXEL_CONTRACT_VERSION + 1}" in refusal.what
+
+
+def _without_score(model: onnx.ModelProto) -> None:
+    del model.graph.output[0]
+
+
+def _without_features(model: onnx.ModelProto) -> None:
+    del model.graph.output[1]
+
+
+def _with_two_scores(model: onnx.ModelProto) -> None:
+    value = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N", 2])
+    model.graph.output[0].CopyFrom(value)
+
+
+@pytest.mark.parametrize("change", [_without_score, _without_features, _with_two_scores])
+def test_graph_without_the_right_outputs(change: Callable[[onnx.ModelProto], None]) -> None:
+    assert "does not fit its manifest" in _refusal(changed(change, packed())).what
+
+
+def test_graph_of_another_size_than_the_manifest_says() -> None:
+    assert "does not fit its manifest" in _refusal(packed(width=64)).what
+
+
+# Self-test
+
+
+def test_self_test_picture_never_changes() -> None:
+    pixels = self_test_pixels(224, 224)
+    assert pixels.shape == (1, 224, 224, 3)
+    assert pixels[0, 0, :3].tolist() == [[0, 83, 166], [5, 88, 171], [10, 93, 176]]
+    assert pixels[0, 100, 50].tolist() == [(103 + 250 + 81 + plane) % 256 for plane in (0, 83, 166)]
+    assert image_id_of(pixels.tobytes()) == (
+        "e1a14071dada6124fd4083e1006d6da2ef0032fc76a8a0b5a1b56daf4fe3669e"
+    )
+
+
+def test_self_test_keeps_the_first_features() -> None:
+    answer = run_self_test(opened(scoring_model()), FAKE_SIDE, FAKE_SIDE)
+    assert answer == right_answer()
+    assert len(answer.features) == 12
+
+
+def _tamper(name: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        for tensor in model.graph.initializer:
+            if tensor.name == name:
+                values = numpy_helper.to_array(tensor) * np.float32(-2)
+                tensor.CopyFrom(numpy_helper.from_array(values, name))
+                return
+        pytest.fail(f"no weights named {name}")
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["keshikaran_head_weights", "keshikaran_head_bias", "white"])
+def test_tampered_weights_fail_the_self_test(name: str) -> None:
+    tampered = parse_bundle(changed(_tamper(name), packed()), "theirs.onnx")
+    with pytest.raises(BundleError, match="fails its self-test: score") as caught:
+        check_self_test(tampered, opened(tampered.model))
+    assert tampered.manifest.model_id in caught.value.what
+    assert "copy it again" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SelfTest(math.nan, right_answer().features),
+        SelfTest(right_answer().score + 0.002, right_answer().features),
+        SelfTest(right_answer().score, [*right_answer().features[:-1], math.nan]),
+        SelfTest(right_answer().score, [*right_answer().features[:-1], 2.0]),
+        SelfTest(math.inf, right_answer().features),
+    ],
+)
+def test_an_answer_that_is_off_fails_the_self_test(answer: SelfTest) -> None:
+    fields = {"score": answer.score, "features": answer.features}
+    theirs = parse_bundle(_with_fields(lambda all_: all_.update(self_test=fields)), "theirs.onnx")
+    with pytest.raises(BundleError, match="fails its self-test"):
+        check_self_test(theirs, opened(theirs.model))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SelfTest(right_answer().score, right_answer().features[:5]),
+        SelfTest(right_answer().score, right_answer().features[:1]),
+        SelfTest(10**400, right_answer().features),
+    ],
+)
+def test_an_answer_that_cannot_be_compared_fails_the_self_test(answer: SelfTest) -> None:
+    theirs = bundle(self_test=answer)
+    with pytest.raises(BundleError, match="cannot answer its self-test"):
+        check_self_test(theirs, opened(theirs.model))
+
+
+class _Answering:
+    """An engine with a ready answer."""
+
+    name = "ready"
+    streams = 1
+
+    def __init__(self, score: float, off: float = 0.0, precision: Precision = "f32") -> None:
+        self.precision = precision
+        self.outputs = {
+            "score": np.array([score], dtype=np.float32),
+            "features": np.array([right_answer().features], dtype=np.float32) + np.float32(off),
+        }
+
+    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        assert images.shape == (1, FAKE_SIDE, FAKE_SIDE, 3)
+        return self.outputs
+
+
+class _Failing(_Answering):
+    """An engine that fails when it runs."""
+
+    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        msg = f"cannot run {len(images)} images"
+        raise RuntimeError(msg)
+
+
+def _passes(engine: Engine, precision: Precision = "f32") -> bool:
+    try:
+        check_self_test(bundle(precision=precision), engine)
+    except BundleError:
+        return False
+    return True
+
+
+def test_engine_whose_answer_is_no_number_fails_the_self_test() -> None:
+    score = right_answer().score
+    assert _passes(_Answering(score))
+    assert not _passes(_Answering(math.nan))
+    assert not _passes(_Answering(score, off=math.nan))
+
+
+def test_engine_that_fails_when_it_runs_fails_the_self_test() -> None:
+    with pytest.raises(BundleError, match="cannot answer its self-test: cannot run 1 images"):
+        check_self_test(bundle(), _Failing(0.5))
+
+
+def test_other_precisions_are_allowed_a_larger_difference() -> None:
+    score = right_answer().score
+    off = score - 0.05
+    assert not _passes(_Answering(off))
+    assert _passes(_Answering(off, precision="bf16"))
+    assert _passes(_Answering(off), precision="bf16")
+    assert not _passes(_Answering(score - 0.2, precision="bf16"))
+    assert not _passes(_Answering(score, off=0.01))
+    assert _passes(_Answering(score, off=0.5, precision="bf16"))
+    assert not _passes(_Answering(score, off=1.0, precision="bf16"))
+
+
+def test_output_of_another_shape_than_declared_fails_the_self_test() -> None:
+    def one_score_more(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if list(node.output) == ["score"])
+        node.output[0] = "flat"
+        axis = "keshikaran_head_axis"
+        model.graph.node.append(helper.make_node("Unsqueeze", ["flat", axis], ["score"]))
+
+    theirs = parse_bundle(changed(one_score_more, packed()), "theirs.onnx")
+    with pytest.raises(BundleError, match="cannot answer its self-test"):
+        check_self_test(theirs, opened(theirs.model))

@@ -1,0 +1,143 @@
+"""Many images at once: in order, a few at a time, and no image spoils another."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle_support import noise, opened, quadrant_means
+from keshikaran.errors import ImageRefusedError
+from keshikaran.inference import infer_image, infer_many
+from keshikaran.pixels import Limits, PixelSpec
+from keshikaran.types import Float32Array, Precision, UInt8Array
+from support import FAKE_SIDE, encode, fake_backbone, reddish
+
+_SPEC = PixelSpec(FAKE_SIDE, FAKE_SIDE)
+_PICTURE = encode(reddish(1))
+_READ_AHEAD = 8
+
+
+class _SlowEngine:
+    """Takes a moment for each image and notes who asked."""
+
+    name = "slow"
+    precision: Precision = "f32"
+
+    def __init__(self, streams: int) -> None:
+        self.streams = streams
+        self.threads: set[str] = set()
+
+    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        self.threads.add(threading.current_thread().name)
+        time.sleep(0.002)
+        return {"mean": images.mean(axis=(1, 2, 3), dtype=np.float32)}
+
+
+def _reader(data: bytes) -> Callable[[], bytes]:
+    return lambda: data
+
+
+def test_one_image_gives_its_outputs_without_the_batch_axis() -> None:
+    pixels = noise(1)
+    data = encode(Image.fromarray(pixels[0]))
+    features = infer_image(data, opened(fake_backbone()), _SPEC)["features"]
+    assert features.shape == (12,)
+    assert np.abs(features - quadrant_means(pixels)[0]).max() < 1e-5
+
+
+def test_one_bad_image_is_refused() -> None:
+    with pytest.raises(ImageRefusedError, match="not_an_image"):
+        infer_image(b"words", _SlowEngine(1), _SPEC)
+
+
+def test_limits_are_kept() -> None:
+    limits = Limits(max_bytes=10)
+    with pytest.raises(ImageRefusedError, match="too_many_bytes"):
+        infer_image(_PICTURE, _SlowEngine(1), _SPEC, limits)
+    (result,) = infer_many([("a", _reader(_PICTURE))], _SlowEngine(1), _SPEC, limits)
+    assert result.refusal is not None
+
+
+def test_results_come_in_the_order_of_the_images() -> None:
+    engine = opened(fake_backbone())
+    files = [encode(reddish(seed)) for seed in range(30)]
+    items = [(index, _reader(data)) for index, data in enumerate(files)]
+    results = list(infer_many(items, engine, _SPEC))
+    assert [result.key for result in results] == list(range(30))
+    for result, data in zip(results, files, strict=True):
+        assert result.outputs is not None
+        alone = infer_image(data, engine, _SPEC)["features"]
+        assert np.array_equal(result.outputs["features"], alone)
+
+
+def test_a_refused_image_keeps_its_place_and_spoils_no_other() -> None:
+    def gone() -> bytes:
+        detail = "No such file"
+        raise ImageRefusedError("unreadable_file", detail)
+
+    reads = [_reader(_PICTURE), _reader(b"words"), gone, _reader(_PICTURE)]
+    results = list(infer_many(enumerate(reads), _SlowEngine(2), _SPEC))
+    assert [result.key for result in results] == [0, 1, 2, 3]
+    reasons = [result.refusal and result.refusal.reason for result in results]
+    assert reasons == [None, "not_an_image", "unreadable_file", None]
+    assert [result.outputs is None for result in results] == [False, True, True, False]
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert list(infer_many([], _SlowEngine(1), _SPEC)) == []
+
+
+def test_one_worker_more_than_the_engine_has_streams() -> None:
+    engine = _SlowEngine(streams=2)
+    items = [(index, _reader(_PICTURE)) for index in range(40)]
+    assert len(list(infer_many(items, engine, _SPEC))) == 40
+    assert 2 <= len(engine.threads) <= 3
+    assert all(name.startswith("keshikaran") for name in engine.threads)
+
+
+def test_an_endless_list_is_read_only_a_little_ahead() -> None:
+    taken = itertools.count()
+    last = 0
+
+    def endless() -> Iterator[tuple[int, Callable[[], bytes]]]:
+        nonlocal last
+        for last in taken:
+            yield last, _reader(_PICTURE)
+
+    results = infer_many(endless(), _SlowEngine(streams=1), _SPEC)
+    assert [next(results).key for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert last < 5 + 2 * _READ_AHEAD
+    assert isinstance(results, Generator)
+    results.close()
+
+
+def test_leaving_early_stops_the_workers() -> None:
+    started = []
+
+    def read() -> bytes:
+        started.append(1)
+        return _PICTURE
+
+    results = infer_many(((n, read) for n in itertools.count()), _SlowEngine(1), _SPEC)
+    next(results)
+    assert isinstance(results, Generator)
+    results.close()
+    count = len(started)
+    time.sleep(0.03)
+    assert len(started) == count
+    assert not any(thread.name.startswith("keshikaran") for thread in threading.enumerate())
+
+
+def test_a_defect_is_not_hidden_as_a_refusal() -> None:
+    def read() -> bytes:
+        msg = "a defect"
+        raise RuntimeError(msg)
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        list(infer_many([("a", read)], _SlowEngine(1), _SPEC))
