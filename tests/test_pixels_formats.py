@@ -195,7 +195,8 @@ def _with_stray_bytes(data: bytes, marker: bytes) -> bytes:
 
 def _with_odd_scan_parameters(data: bytes) -> bytes:
     end = data.index(b"\xff\xda") + 14
-    return data[: end - 1] + b"\x00" + data[end:]
+    assert data[end - 3 : end] == b"\x00\x3f\x00"
+    return data[: end - 2] + b"\x00" + data[end - 1 :]
 
 
 def _with_odd_jfif_version(data: bytes) -> bytes:
@@ -258,6 +259,15 @@ def test_large_jpeg_is_upright_in_every_resize_mode(orientation: int, mode: Resi
     upright = read_pixels(encode(large, "JPEG", **options), spec)
     assert _distance(read_pixels(turned, spec), upright) <= 3
     assert _same_but_for_edges(upright, read_pixels(encode(large), spec))
+
+
+@pytest.mark.parametrize("orientation", _ORIENTATIONS)
+def test_turned_jpeg_keeps_the_detail_that_is_needed(orientation: int) -> None:
+    rows = np.arange(128)[:, None, None] % 2 * 200
+    striped = Image.fromarray(np.broadcast_to(rows, (128, 512, 3)).astype(np.uint8))
+    turned = encode(_stored(striped, orientation), "JPEG", quality=95, exif=_exif(orientation))
+    pixels = read_pixels(turned, PixelSpec(128, 64))
+    assert np.abs(pixels.astype(np.int16) - rows).mean() < 5
 
 
 def test_header_tells_the_size_as_stored() -> None:
@@ -328,6 +338,8 @@ def test_exif_is_found_behind_other_segments_and_fill_bytes() -> None:
         b"\xff\xd8\xff\xe0\x00\x04ab",
         b"\xff\xd8\xff\xda\x00\x04ab",
         b"\xff\xd8no marker here",
+        b"\xff\xd8\xff\xda\x00\x02" + _app1(_HEAD + _exif(8).tobytes()[6:]),
+        b"\xff\xd8" + _app1(_HEAD + _exif(9).tobytes()[6:]),
     ],
 )
 def test_a_jpeg_without_exif_counts_as_upright(data: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,11 +34,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     with tempfile.TemporaryDirectory() as folder:
-        text = demo_output(Path(folder))
+        text = demo_output(Path(folder)).replace(f"{Path(folder).resolve()}/", "")
     console = Console(record=True, width=_WIDTH, file=io.StringIO())
     console.print("$ keshikaran demo", style="bold green", highlight=False)
     console.print(Text(text.rstrip()))
-    out.write_text(console.export_svg(title="keshikaran demo"), encoding="utf-8")
+    svg = console.export_svg(title="keshikaran demo")
+    # The picture must not fetch a font from elsewhere; any monospace one will do.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    out.write_text(svg.replace("Fira Code", "ui-monospace"), encoding="utf-8")
 
 
 if __name__ == "__main__":
