@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from support import fake_backbone, write_classes
 
 from keshikaran.ingest import scan_folder
 from keshikaran.store import Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
+from support import fake_backbone, write_classes
 
 
 @pytest.fixture(scope="session")

@@ -547,3 +547,25 @@ def test_an_interrupted_import_keeps_what_was_committed_and_can_go_on(
     assert report.seen == 11
     assert report.imported == 10 - len(kept["images"])
     assert catalogue(workspace) == _clean_import(pictures, workspace.parent / "other", "red")
+
+
+def test_moving_a_file_to_another_class_folder_corrects_its_label(tmp_path: Path) -> None:
+    folder = write_classes(tmp_path / "pictures", 2)
+    with Store(tmp_path / "workspace") as store:
+        import_source(store, scan_folder(folder, ["red"]))
+        (folder / "red" / "0000.png").rename(folder / "blue" / "moved.png")
+        report = import_source(store, scan_folder(folder, ["red"]))
+        assert report.labels == 2  # the new claim, and the end of the old one
+        assert store.contradictions() == []
+        assert sum(image.label for image in store.labelled_images()) == 1
+
+
+def test_a_source_that_was_cleared_after_its_import_loses_no_label(tmp_path: Path) -> None:
+    folder = write_classes(tmp_path / "pictures", 2)
+    with Store(tmp_path / "workspace") as store:
+        import_source(store, scan_folder(folder, ["red"]))
+        for file in folder.glob("*/*.png"):
+            file.unlink()
+        write_classes(folder, 1, start=7)
+        import_source(store, scan_folder(folder, ["red"]))
+        assert len(store.labelled_images()) == 6

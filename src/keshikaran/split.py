@@ -138,6 +138,8 @@ def split_images(store: Store, scheme: SplitScheme | None = None) -> SplitReport
         if scheme.name == "seed":
             sides = balance_sides(images, [seed_side(image.object_id) for image in images])
         else:
+            # By id, not by arrival: the same images give the same split, balanced or not.
+            images = sorted(images, key=lambda image: image.image_id)
             sides = [hash_side(image.image_id, scheme.salt) for image in images]
             if scheme.balance:
                 sides = balance_sides(images, sides)

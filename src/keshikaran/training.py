@@ -12,23 +12,19 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from keshikaran.backbones import (
-    DEFAULT_BACKBONE,
     Backbone,
     Engine,
-    EngineName,
     load_backbone,
     open_engine,
 )
 from keshikaran.bundle import Manifest, SelfTest
-from keshikaran.dataset import Dataset, SplitCounts, check_counts, make_dataset
+from keshikaran.dataset import Dataset, check_counts, make_dataset
 from keshikaran.errors import BackboneError
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
@@ -37,101 +33,23 @@ from keshikaran.hashing import write_durably
 from keshikaran.head import FitResult, fit_head, predict_proba
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec, ResizeMode
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec
 from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.split import SplitScheme, split_images, stored_scheme
-from keshikaran.store import Contradiction, FeatureCache, Store, Workspace
-from keshikaran.types import ImageId, Label, Precision, Progress, Refusal, SilentProgress
+from keshikaran.split import split_images, stored_scheme
+from keshikaran.store import FeatureCache, Store, Workspace
+from keshikaran.training_run import (
+    DEFAULT_RESIZE_MODE,
+    HeadRecipe,
+    TrainingOptions,
+    TrainingResult,
+    image_figures,
+)
+from keshikaran.types import ImageId, Label, Progress, Refusal, SilentProgress
 from keshikaran.version import __version__
 
-DEFAULT_RESIZE_MODE: ResizeMode = "crop"
-
 _PARITY_IMAGES = 16
-
-HeadRecipe = Literal["exact", "seed"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOptions:
-    """What can be chosen about a training run.
-
-    Attributes:
-        backbone: a name, or the path of an ONNX file.
-        resize_mode: how images get the backbone's shape.
-        precision: arithmetic of the backbone.
-        engine: what runs it.
-        recipe: `exact` logistic regression, or the `seed`'s ten epochs of Adam.
-        split: None repeats the workspace's last scheme, or the default.
-        policy: what is objectionable, and what the thresholds are asked for.
-        tensorboard: whether to write a TensorBoard run.
-    """
-
-    backbone: str = DEFAULT_BACKBONE
-    resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
-    precision: Precision = "f32"
-    engine: EngineName = "auto"
-    recipe: HeadRecipe = "exact"
-    split: SplitScheme | None = None
-    policy: Policy = field(default_factory=Policy)
-    tensorboard: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What a training run did and made.
-
-    Attributes:
-        model_id: of the new model.
-        model_path: the bundle.
-        report_path: the report for people.
-        images: what the import did; all zero without sources.
-        split: images used on each side by label.
-        timing_s: seconds in each stage, and in total.
-        features: the table that was trained on.
-        fit: the head and how it came about.
-        evaluation: all figures.
-        refusals: everything that could not be used, and why.
-        contradictions: images that are labelled both ways, kept out.
-        manifest: what the bundle says about itself.
-    """
-
-    model_id: str
-    model_path: Path
-    report_path: Path
-    images: ImportReport
-    split: SplitCounts
-    timing_s: dict[str, float]
-    features: FeatureTable
-    fit: FitResult
-    evaluation: EvaluationReport
-    refusals: tuple[Refusal, ...]
-    contradictions: tuple[Contradiction, ...]
-    manifest: Manifest
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object that `keshikaran train --json` prints."""
-        rate = self.features.images_per_s
-        return {
-            "model_id": self.model_id,
-            "model_path": str(self.model_path),
-            "report_path": str(self.report_path),
-            "images": _image_figures(self.images, self.features, self.contradictions),
-            "split": self.split,
-            "timing_s": {name: round(value, 4) for name, value in self.timing_s.items()},
-            "featurize": {
-                "images": self.features.images,
-                "cached": self.features.cached,
-                "images_per_s": None if rate is None else round(rate, 2),
-            },
-            "metrics": self.manifest.metrics,
-            "thresholds": {
-                "review": self.manifest.thresholds.review,
-                "block": self.manifest.thresholds.block,
-            },
-            "refusals": [asdict(refusal) for refusal in self.refusals],
-        }
 
 
 def train(
@@ -177,7 +95,7 @@ def train(
     content = ReportContent(
         model_id=manifest.model_id,
         settings=_settings(manifest),
-        images=_image_figures(images, features, contradictions),
+        images=image_figures(images, features, contradictions),
         split=data.counts(),
         evaluation=evaluation,
         steps=fit.steps,
@@ -391,19 +309,6 @@ def _settings(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _image_figures(
-    images: ImportReport, features: FeatureTable, contradictions: Sequence[Contradiction]
-) -> dict[str, int]:
-    return {
-        "seen": images.seen,
-        "imported": images.imported,
-        "duplicates": images.duplicates,
-        "skipped": images.skipped,
-        "undecodable": len(features.refused),
-        "contradictory": len(contradictions),
-    }
-
-
 class _Clock:
     """Seconds spent in each stage."""
 
@@ -419,3 +324,6 @@ class _Clock:
 
     def timing(self) -> dict[str, float]:
         return {**self._stages, "total": time.perf_counter() - self._started}
+
+
+__all__ = ["DEFAULT_RESIZE_MODE", "TrainingOptions", "TrainingResult", "train"]

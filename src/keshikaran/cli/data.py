@@ -18,6 +18,7 @@ from keshikaran.cli.options import (
     SaltOption,
     SchemeOption,
     WorkspaceOption,
+    existing_workspace,
     open_workspace,
     workspace_words,
 )
@@ -103,7 +104,7 @@ def label_command(
         msg = f"--value {value} is unknown."
         raise UsageError(msg, "Use 0 (acceptable), 1 (objectionable) or none.")
     label = None if value == "none" else cast("Label", int(value))
-    with Store(open_workspace(workspace).folder) as store:
+    with Store(existing_workspace(workspace).folder) as store:
         for image in images:
             image_id = label_image(store, image, label, who=who or current_user(), why=why)
             result(f"{image_id}  {value}")
@@ -118,7 +119,7 @@ def split_command(
     as_json: JsonOption = False,
 ) -> None:
     """Decide which images train, which choose settings, which judge."""
-    with Store(open_workspace(workspace).folder) as store:
+    with Store(existing_workspace(workspace).folder) as store:
         report = split_images(store, chosen_scheme(scheme, salt, balance=balance))
     if as_json:
         result(json.dumps(asdict(report)))
@@ -153,7 +154,7 @@ def link_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Write <type>/<value>/<objectId> links for trainers that read folders."""
-    with Store(open_workspace(workspace).folder) as store:
+    with Store(existing_workspace(workspace).folder) as store:
         split_images(store)
         report = write_link_tree(store, out)
     result(str(report.folder))
@@ -163,10 +164,7 @@ def link_command(
 
 def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Say where things stand in the workspace."""
-    place = open_workspace(workspace)
-    if not (place.folder / "catalogue.sqlite").is_file():
-        msg = f"There is no workspace at {place.folder}."
-        raise UsageError(msg, "Start one: keshikaran import FOLDER --positive NAME")
+    place = existing_workspace(workspace)
     with Store(place.folder) as store:
         labelled = store.labelled_images()
         objectionable = sum(image.label for image in labelled)

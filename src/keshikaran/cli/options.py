@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.console import printable
-from keshikaran.errors import MissingExtraError
+from keshikaran.errors import MissingExtraError, UsageError
 from keshikaran.store import Workspace, workspace_folder
 
 WorkspaceOption = Annotated[
@@ -65,6 +65,19 @@ def open_workspace(chosen: Path | None) -> Workspace:
 def workspace_words(chosen: Path | None) -> str:
     """What a suggested command needs at its end to find the same workspace."""
     return "" if chosen is None else f" --workspace {printable(shlex.quote(str(chosen)))}"
+
+
+def existing_workspace(chosen: Path | None) -> Workspace:
+    """The workspace to use, which must be there: a mistyped name makes no empty one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    place = open_workspace(chosen)
+    if not (place.folder / "catalogue.sqlite").is_file():
+        msg = f"There is no workspace at {place.folder}."
+        raise UsageError(msg, "Start one: keshikaran import FOLDER --positive NAME")
+    return place
 
 
 def need_training() -> None:

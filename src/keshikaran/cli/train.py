@@ -87,7 +87,7 @@ def train_command(
     else:
         show_training(done)
         say(f"Next: keshikaran predict IMAGE{workspace_words(workspace)}")
-    if done.refusals:
+    if done.images.skipped or done.features.refused:
         raise typer.Exit(PARTLY)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from keshikaran.errors import ImageRefusedError
 from keshikaran.hashing import content_ids
+from keshikaran.ingest.moved import retract_moved
 from keshikaran.ingest.sources import Entry, Source
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
 from keshikaran.store import ImageRecord, SourceEntry, Store
@@ -79,7 +80,8 @@ def import_source(
 ) -> ImportReport:
     """Copy the files of `source` into the store and record where they came from.
 
-    Files are read, never changed. Repeating an import adds nothing. What was recorded before
+    Files are read, never changed. A file that was moved to another class folder since the last
+    import takes its claim along. Repeating an import adds nothing. What was recorded before
     an interruption stays.
 
     Args:
@@ -103,7 +105,7 @@ def import_source(
                 total += _commit(store, source.root, batch, who)
                 batch = _Batch()
         total += _commit(store, source.root, batch, who)
-    return total
+    return total + ImportReport(labels=retract_moved(store, source, who))
 
 
 def _accept_all(

@@ -188,6 +188,15 @@ class Store:
                 (image_id, value, who, why, _now()),
             )
 
+    def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
+        """Append that an imported claim no longer holds."""
+        with self._db.transaction() as connection:
+            connection.execute(
+                "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
+                " VALUES (?, NULL, 'import', ?, ?, ?, ?)",
+                (image_id, claim, who, why, _now()),
+            )
+
     def labelled_images(self) -> list[LabelledImage]:
         """All images with a usable label, in the order their first label arrived."""
         with self._db.reading() as connection:

@@ -39,8 +39,9 @@ class Workspace:
         return self.folder / "runs" / model_id
 
     def latest_model(self) -> Path | None:
-        """The newest model file; ids start with their time, so that names sort by age."""
-        return max((self.folder / "models").glob("*.onnx"), default=None)
+        """The newest model file: ids start with their second, within one the file's time counts."""
+        files = (self.folder / "models").glob("*.onnx")
+        return max(files, key=lambda file: (file.name[:16], file.stat().st_mtime_ns), default=None)
 
 
 def workspace_folder(chosen: Path | None) -> Path:

@@ -1,0 +1,120 @@
+"""What a training run takes and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
+from keshikaran.bundle import Manifest
+from keshikaran.dataset import SplitCounts
+from keshikaran.featurize import FeatureTable
+from keshikaran.head import FitResult
+from keshikaran.ingest import ImportReport
+from keshikaran.metrics import EvaluationReport
+from keshikaran.pixels import ResizeMode
+from keshikaran.policy import Policy
+from keshikaran.split import SplitScheme
+from keshikaran.store import Contradiction
+from keshikaran.types import Precision, Refusal
+
+DEFAULT_RESIZE_MODE: ResizeMode = "crop"
+
+HeadRecipe = Literal["exact", "seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """What can be chosen about a training run.
+
+    Attributes:
+        backbone: a name, or the path of an ONNX file.
+        resize_mode: how images get the backbone's shape.
+        precision: arithmetic of the backbone.
+        engine: what runs it.
+        recipe: `exact` logistic regression, or the `seed`'s ten epochs of Adam.
+        split: None repeats the workspace's last scheme, or the default.
+        policy: what is objectionable, and what the thresholds are asked for.
+        tensorboard: whether to write a TensorBoard run.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
+    precision: Precision = "f32"
+    engine: EngineName = "auto"
+    recipe: HeadRecipe = "exact"
+    split: SplitScheme | None = None
+    policy: Policy = field(default_factory=Policy)
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training run did and made.
+
+    Attributes:
+        model_id: of the new model.
+        model_path: the bundle.
+        report_path: the report for people.
+        images: what the import did; all zero without sources.
+        split: images used on each side by label.
+        timing_s: seconds in each stage, and in total.
+        features: the table that was trained on.
+        fit: the head and how it came about.
+        evaluation: all figures.
+        refusals: everything that could not be used, and why.
+        contradictions: images that are labelled both ways, kept out.
+        manifest: what the bundle says about itself.
+    """
+
+    model_id: str
+    model_path: Path
+    report_path: Path
+    images: ImportReport
+    split: SplitCounts
+    timing_s: dict[str, float]
+    features: FeatureTable
+    fit: FitResult
+    evaluation: EvaluationReport
+    refusals: tuple[Refusal, ...]
+    contradictions: tuple[Contradiction, ...]
+    manifest: Manifest
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object that `keshikaran train --json` prints."""
+        rate = self.features.images_per_s
+        return {
+            "model_id": self.model_id,
+            "model_path": str(self.model_path),
+            "report_path": str(self.report_path),
+            "images": image_figures(self.images, self.features, self.contradictions),
+            "split": self.split,
+            "timing_s": {name: round(value, 4) for name, value in self.timing_s.items()},
+            "featurize": {
+                "images": self.features.images,
+                "cached": self.features.cached,
+                "images_per_s": None if rate is None else round(rate, 2),
+            },
+            "metrics": self.manifest.metrics,
+            "thresholds": {
+                "review": self.manifest.thresholds.review,
+                "block": self.manifest.thresholds.block,
+            },
+            "refusals": [asdict(refusal) for refusal in self.refusals],
+        }
+
+
+def image_figures(
+    images: ImportReport, features: FeatureTable, contradictions: Sequence[Contradiction]
+) -> dict[str, int]:
+    """How many images were seen, imported, refused, contradictory."""
+    return {
+        "seen": images.seen,
+        "imported": images.imported,
+        "duplicates": images.duplicates,
+        "skipped": images.skipped,
+        "undecodable": len(features.refused),
+        "contradictory": len(contradictions),
+    }
