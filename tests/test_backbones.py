@@ -56,6 +56,10 @@ def _external_without_saying_so(model: onnx.ModelProto) -> None:
     _external(model.graph.initializer[0]).data_location = TensorProto.DEFAULT
 
 
+def _external_without_a_place(model: onnx.ModelProto) -> None:
+    del _external(model.graph.initializer[0]).external_data[:]
+
+
 def _external_constant(model: onnx.ModelProto) -> None:
     model.graph.node.append(helper.make_node("Constant", [], ["c"], value=_external(_floats("v"))))
 
@@ -140,6 +144,7 @@ _UINT8, _FLOAT = TensorProto.UINT8, TensorProto.FLOAT
 _UNSAFE = {
     "external weights": (_external_weights, "keeps weights in other files"),
     "external weights unsaid": (_external_without_saying_so, "keeps weights in other files"),
+    "external weights nowhere": (_external_without_a_place, "keeps weights in other files"),
     "external constant": (_external_constant, "keeps weights in other files"),
     "external constants": (_external_constants, "keeps weights in other files"),
     "external sparse weights": (_external_sparse_weights, "keeps weights in other files"),
@@ -301,6 +306,12 @@ def test_features_are_the_same_alone_and_in_a_batch(engine: Engine) -> None:
     alone = [engine.infer(images[index : index + 1])["features"][0] for index in range(5)]
     assert np.array_equal(together, alone)
     assert np.array_equal(engine.infer(images[::-1])["features"], together[::-1])
+
+
+def test_pixels_may_be_a_view_of_others(engine: Engine) -> None:
+    images = noise(3)
+    mirrored = engine.infer(images[:, :, ::-1])["features"]
+    assert np.abs(mirrored - quadrant_means(images[:, :, ::-1])).max() < 1e-5
 
 
 def test_engine_can_be_used_from_several_threads(engine: Engine) -> None:

@@ -131,6 +131,11 @@ def test_backbones_of_other_makes_score_the_same(
     assert np.abs(outputs["score"] - _by_hand(HEAD, quadrant_means(images))).max() < 1e-5
 
 
+def test_any_number_of_images_goes_in_though_the_backbone_said_one() -> None:
+    graph = build_scoring_graph(fake(changed(_one_image_only)), HEAD).graph
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
+
+
 def test_backbone_that_is_no_valid_graph_is_refused() -> None:
     def twice(model: onnx.ModelProto) -> None:
         model.graph.node.append(model.graph.node[0])

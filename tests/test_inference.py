@@ -119,18 +119,22 @@ def test_an_endless_list_is_read_only_a_little_ahead() -> None:
 
 def test_leaving_early_stops_the_workers() -> None:
     started = []
+    released = threading.Event()
 
     def read() -> bytes:
         started.append(1)
+        if len(started) > 1:
+            released.wait(timeout=10)
         return _PICTURE
 
     results = infer_many(((n, read) for n in itertools.count()), _SlowEngine(1), _SPEC)
-    next(results)
     assert isinstance(results, Generator)
+    next(results)
+    timer = threading.Timer(0.05, released.set)
+    timer.start()
     results.close()
-    count = len(started)
-    time.sleep(0.03)
-    assert len(started) == count
+    timer.join()
+    assert len(started) <= 3
     assert not any(thread.name.startswith("keshikaran") for thread in threading.enumerate())
 
 

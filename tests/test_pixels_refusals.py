@@ -128,10 +128,6 @@ def test_known_kinds_that_are_not_accepted_are_named(start: bytes, name: str) ->
     assert refusal.detail == f"{name} files are not accepted"
 
 
-def test_avif_file_made_by_a_real_encoder_is_named() -> None:
-    assert "AVIF" in _refusal(encode(_picture(), "AVIF")).detail
-
-
 # Damage
 
 

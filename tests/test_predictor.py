@@ -183,9 +183,17 @@ def test_too_large_a_file_is_undecided(trained: TrainingResult, photo: Path) -> 
     size = photo.stat().st_size
     strict = Predictor.load(trained.model_path, limits=Limits(max_bytes=size - 1))
     _undecided(strict.predict(photo), "too_many_bytes")
+    assert strict.predict(photo).image_id is None
     _undecided(strict.predict(photo.read_bytes()), "too_many_bytes")
     enough = Predictor.load(trained.model_path, limits=Limits(max_bytes=size))
     assert enough.predict(photo).score is not None
+
+
+def test_an_enormous_file_is_not_read_to_its_end(predictor: Predictor, tmp_path: Path) -> None:
+    path = tmp_path / "enormous.jpg"
+    with path.open("wb") as file:
+        file.truncate(1 << 36)  # takes no room: the file has a hole
+    _undecided(predictor.predict(path), "too_many_bytes")
 
 
 class _Numbers:

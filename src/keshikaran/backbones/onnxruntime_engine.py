@@ -9,10 +9,17 @@ from keshikaran.errors import BackboneError
 from keshikaran.types import Float32Array, Precision, UInt8Array
 
 
-def usable_providers() -> list[str]:
+# TF32 rounds factors to 10 bits: f32 is to mean f32 on every machine.
+_PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("CUDAExecutionProvider", {"use_tf32": "0"}),
+    ("CPUExecutionProvider", {}),
+)
+
+
+def usable_providers() -> list[tuple[str, dict[str, str]]]:
     """CUDA first where this build of ONNX Runtime has it, then the CPU."""
     there = onnxruntime.get_available_providers()
-    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
+    return [(name, settings) for name, settings in _PROVIDERS if name in there]
 
 
 class OnnxRuntimeEngine:
