@@ -452,9 +452,12 @@ def test_openvino_is_taken_where_it_is_asked_for_beside_a_cuda_build(
 def test_onnx_runtime_prefers_cuda_and_takes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     there = ["TensorrtExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there)
-    assert usable_providers() == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert [name for name, _ in usable_providers()] == [
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there[:2])
-    assert usable_providers() == ["CPUExecutionProvider"]
+    assert [name for name, _ in usable_providers()] == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("name", ["auto", "onnxruntime"])

@@ -8,7 +8,6 @@ import onnxruntime
 from keshikaran.errors import BackboneError
 from keshikaran.types import Float32Array, Precision, UInt8Array
 
-
 # TF32 rounds factors to 10 bits: f32 is to mean f32 on every machine.
 _PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("CUDAExecutionProvider", {"use_tf32": "0"}),
