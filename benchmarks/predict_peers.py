@@ -48,7 +48,7 @@ def peer_rate(peer: str, listing: Path, *more: str) -> float:
 def main() -> None:
     """Measure."""
     options = parser(__doc__)
-    options.add_argument("--images", type=int, default=600)
+    options.add_argument("--images", type=int, default=900)
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     rates: dict[str, list[float]] = {}

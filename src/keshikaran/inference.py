@@ -1,6 +1,6 @@
 """Many image files → many outputs of a network, with decoding and inference overlapped.
 
-Each worker reads, decodes and infers one image after the other; with one worker more than
+Each worker reads, decodes and infers one image after the other; with two workers more than
 engine streams, some worker always decodes while the others wait for the engine, so that both
 share the processors without a queue between them. Results come out in the order of the input;
 at most a few images per worker are in memory at a time.
@@ -19,6 +19,7 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import DEFAULT_LIMITS, Limits, PixelSpec, read_pixels
 from keshikaran.types import Float32Array
 
+_SPARE_WORKERS = 2
 _AHEAD_PER_WORKER = 8
 
 Key = TypeVar("Key")
@@ -83,7 +84,7 @@ def infer_many(
     Yields:
         One `Inferred` for each item, in order.
     """
-    workers = engine.streams + 1
+    workers = engine.streams + _SPARE_WORKERS
     pending: deque[Future[Inferred[Key]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="keshikaran") as pool:
         try:

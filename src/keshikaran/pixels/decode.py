@@ -57,7 +57,7 @@ def _fast_jpeg(data: bytes, header: ImageHeader, spec: PixelSpec) -> Image.Image
         height, width = needed_size(header.height, header.width, spec)
     else:
         width, height = needed_size(header.width, header.height, spec)
-    return _upright(Image.fromarray(decode_scaled(data, height, width)), orientation)
+    return _upright(decode_scaled(data, height, width), orientation)
 
 
 def _by_pillow(data: bytes, header: ImageHeader) -> Image.Image:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import simplejpeg
 from PIL import Image
@@ -13,6 +15,8 @@ from keshikaran.types import UInt8Array
 _FAST_COLORSPACES = {"YCbCr", "RGB", "Gray"}
 _EXIF_MARKER = b"Exif\x00\x00"
 _ORIENTATION_TAG = 0x0112
+_KEPT_BYTES = 4 * 1024 * 1024
+_scratch = threading.local()
 
 # libjpeg's complaints about files that cameras write and that every viewer shows.
 _HARMLESS = (
@@ -35,7 +39,7 @@ def is_fast_jpeg(data: bytes) -> bool:
     return colorspace in _FAST_COLORSPACES
 
 
-def decode_scaled(data: bytes, min_height: int, min_width: int) -> UInt8Array:
+def decode_scaled(data: bytes, min_height: int, min_width: int) -> Image.Image:
     """Decode to RGB at the smallest DCT scale that is not below the wanted size.
 
     Args:
@@ -44,7 +48,7 @@ def decode_scaled(data: bytes, min_height: int, min_width: int) -> UInt8Array:
         min_width: columns wanted at least.
 
     Returns:
-        uint8 [H, W, 3].
+        The picture, as stored (before EXIF orientation).
 
     Raises:
         ImageRefusedError: `truncated` if the data ends early, `corrupt` for other damage.
@@ -52,24 +56,39 @@ def decode_scaled(data: bytes, min_height: int, min_width: int) -> UInt8Array:
             tolerated.
     """
     try:
-        pixels: UInt8Array = simplejpeg.decode_jpeg(
-            data, colorspace="RGB", min_height=min_height, min_width=min_width, strict=True
-        )
-    except ValueError as error:
+        return _decode_strictly(data, min_height, min_width)
+    except (KeyError, ValueError) as error:
         words = str(error)
         if "remature end" in words:
             detail = "the JPEG data ends before the picture does"
             raise ImageRefusedError("truncated", detail) from error
         if not any(flaw in words for flaw in _HARMLESS):
             raise ImageRefusedError("corrupt", words[:200]) from error
-        return _decode_leniently(data)
-    return pixels
+    return _decode_leniently(data)
 
 
-def _decode_leniently(data: bytes) -> UInt8Array:
+def _decode_strictly(data: bytes, min_height: int, min_width: int) -> Image.Image:
+    """Decode into memory that the thread keeps, and copy from there.
+
+    Fresh memory for every picture would cost two threads of one process a third of their speed:
+    they wait for each other while the system hands out pages.
+    """
+    size = {"min_height": min_height, "min_width": min_width}
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False, **size)
+    needed = height * width * 3
+    kept: UInt8Array | None = getattr(_scratch, "memory", None)
+    if needed > _KEPT_BYTES:
+        kept = None
+    elif kept is None:
+        kept = _scratch.memory = np.empty(_KEPT_BYTES, dtype=np.uint8)
+    pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=kept, **size)
+    return Image.fromarray(pixels)
+
+
+def _decode_leniently(data: bytes) -> Image.Image:
     """Decode by Pillow: simplejpeg, told to be lenient, forgives a missing half as well."""
     with open_with_pillow(data, "jpeg") as image:
-        return np.asarray(image.convert("RGB"))
+        return image.convert("RGB")
 
 
 def exif_orientation(data: bytes) -> int:
