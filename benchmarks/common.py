@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,13 +75,6 @@ def machine() -> dict[str, Any]:
 def median_of(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     """The median of each figure over rounds that all have the same figures."""
     return {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 @contextmanager

@@ -3,19 +3,24 @@
 With a frozen backbone, one sigmoid unit trained on cross-entropy is logistic regression: a
 convex problem with one answer. It is solved exactly here, by scikit-learn's L-BFGS, instead of
 being approached by a few epochs of gradient descent (`seed_recipe` keeps that for comparison).
+
+scikit-learn takes a second to load, so it is loaded where it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from keshikaran.metrics import log_loss
 from keshikaran.types import Float32Array, Float64Array, LabelArray
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 # Half-decades of the inverse regularisation strength, weakest model first.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
@@ -147,6 +152,8 @@ def _solve(z_train: Float64Array, y_train: LabelArray, c: float, start: Head) ->
 
 
 def _model(tolerance: float) -> LogisticRegression:
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(
         solver="lbfgs", warm_start=True, tol=tolerance, max_iter=_MAX_ITERATIONS
     )

@@ -2,7 +2,8 @@
 
 Every figure is over all images given. Names and definitions are scikit-learn's where it has
 them; the calibration error is the usual one with bins of equal width (Guo et al. 2017, "On
-Calibration of Modern Neural Networks").
+Calibration of Modern Neural Networks"). scikit-learn takes a second to load, so it is loaded where
+it is used.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
 from keshikaran.types import Float64Array, ImageId, LabelArray, Thresholds
 
@@ -114,6 +114,8 @@ def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float)
         threshold: where the score becomes a yes.
     """
     predicted = (y_score >= threshold).astype(np.int8)
+    from sklearn import metrics as sk
+
     matrix = sk.confusion_matrix(y_true, predicted, labels=[0, 1])
     (tn, fp), (fn, tp) = matrix.tolist()
     positives = int(np.count_nonzero(y_true))
@@ -139,6 +141,8 @@ def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float)
 
 def compute_curves(y_true: LabelArray, y_score: Float64Array) -> Curves:
     """ROC and precision-recall curves; both classes must be there."""
+    from sklearn import metrics as sk
+
     false_positive_rate, true_positive_rate, _ = sk.roc_curve(y_true, y_score)
     precision, recall, _ = sk.precision_recall_curve(y_true, y_score)
     return Curves(false_positive_rate, true_positive_rate, precision, recall)
@@ -194,6 +198,8 @@ def _cuts(scores: Float64Array) -> list[float]:
 
 
 def _average_precision(y_true: LabelArray, y_score: Float64Array) -> float:
+    from sklearn import metrics as sk
+
     return float(sk.average_precision_score(y_true, y_score))
 
 

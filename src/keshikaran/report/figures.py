@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from keshikaran.metrics import EvaluationReport
 from keshikaran.types import UInt8Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _INK = "#7a7a7a"
 _LINE = "#2f7ed8"
@@ -97,7 +100,10 @@ def to_pixels(figure: Figure) -> UInt8Array:
 
 
 def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.6, 3.7), layout="constrained")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 3.7))
+    figure.subplots_adjust(left=0.15, right=0.96, bottom=0.14, top=0.91)
     figure.set_facecolor("none")
     axes = figure.add_subplot()
     axes.set_facecolor("none")

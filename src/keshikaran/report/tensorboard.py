@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from tensorboardX import SummaryWriter
+from typing import TYPE_CHECKING
 
 from keshikaran.hashing import write_error
 from keshikaran.report.content import ReportContent
 from keshikaran.report.figures import confusion_figure, roc_figure, score_figure, to_pixels
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 
 def write_tensorboard_run(folder: Path, content: ReportContent) -> None:
@@ -21,6 +23,8 @@ def write_tensorboard_run(folder: Path, content: ReportContent) -> None:
     Raises:
         StoreError: the folder cannot be written.
     """
+    from tensorboardX import SummaryWriter
+
     try:
         with SummaryWriter(str(folder)) as writer:
             _write_steps(writer, content)
