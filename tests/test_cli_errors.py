@@ -12,6 +12,7 @@ from keshikaran.cli import main as entry
 from keshikaran.cli.console import TerminalProgress, printable, say
 from keshikaran.cli.options import workspace_words
 from keshikaran.errors import StoreError
+from keshikaran.store import Store
 from keshikaran.version import __version__
 from support import encode, reddish, write_classes
 
@@ -28,6 +29,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder is empty, and no workspace comes from the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KESHIKARAN_WORKSPACE", raising=False)
+
+
+@pytest.fixture
+def empty_workspace() -> None:
+    """A workspace without images in the current folder."""
+    Store(Path("keshikaran-workspace")).close()
 
 
 # Help and version
@@ -106,6 +113,7 @@ def test_wrong_usage(
 # Failure ends in code 1, in words
 
 
+@pytest.mark.usefixtures("empty_workspace")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -149,6 +157,7 @@ def test_catalogue_that_is_no_database_is_named(
     assert "ws/catalogue.sqlite is damaged or is no keshikaran database" in done.err
 
 
+@pytest.mark.usefixtures("empty_workspace")
 @pytest.mark.parametrize("words", ["import LONG", "label LONG --value 1", "train LONG"])
 def test_name_too_long_for_the_file_system_is_no_traceback(words: str, capsys: Captured) -> None:
     done = cli(capsys, *words.replace("LONG", "a" * 300).split())
@@ -171,6 +180,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: Captured) -> None:
     assert "Traceback" not in cli(capsys, "predict", "x").err
 
 
+@pytest.mark.usefixtures("empty_workspace")
 def test_defect_is_told_in_words_and_its_traceback_only_when_asked(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +200,7 @@ def test_defect_is_told_in_words_and_its_traceback_only_when_asked(
     assert "in broken" in done.err
 
 
+@pytest.mark.usefixtures("empty_workspace")
 def test_error_text_with_control_characters_is_escaped(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,3 +304,13 @@ def test_suggested_command_can_be_pasted_into_a_shell() -> None:
     assert workspace_words(None) == ""
     assert workspace_words(Path("plain")) == " --workspace plain"
     assert workspace_words(Path("my work")) == " --workspace 'my work'"
+
+
+@pytest.mark.parametrize("words", ["label x --value 1", "split", "link out", "status"])
+def test_mistyped_workspace_is_named_and_not_made(
+    words: str, tmp_path: Path, capsys: Captured
+) -> None:
+    done = cli(capsys, *words.split(), "-w", "mistyped")
+    assert (done.code, done.out) == (2, "")
+    assert "There is no workspace at mistyped." in done.err
+    assert not (tmp_path / "mistyped").exists()

@@ -12,7 +12,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -92,27 +92,13 @@ def train(
             run = _Run(workspace, store, backbone, options, data, fit, evaluation)
             manifest = _bundle(run)
         contradictions = tuple(store.contradictions())
-    content = ReportContent(
-        model_id=manifest.model_id,
-        settings=_settings(manifest),
-        images=image_figures(images, features, contradictions),
-        split=data.counts(),
-        evaluation=evaluation,
-        steps=fit.steps,
-        refusals=refusals,
-        contradictions=contradictions,
-    )
-    with clock.stage("report"):
-        write_html_report(workspace.report(manifest.model_id), content)
-        if options.tensorboard:
-            write_tensorboard_run(workspace.run(manifest.model_id), content)
-    return TrainingResult(
+    result = TrainingResult(
         model_id=manifest.model_id,
         model_path=workspace.model(manifest.model_id),
         report_path=workspace.report(manifest.model_id),
         images=images,
         split=data.counts(),
-        timing_s=clock.timing(),
+        timing_s={},
         features=features,
         fit=fit,
         evaluation=evaluation,
@@ -120,6 +106,26 @@ def train(
         contradictions=contradictions,
         manifest=manifest,
     )
+    with clock.stage("report"):
+        _report(workspace, result, tensorboard=options.tensorboard)
+    return replace(result, timing_s=clock.timing())
+
+
+def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) -> None:
+    """Write what people look at."""
+    content = ReportContent(
+        model_id=result.model_id,
+        settings=_settings(result.manifest),
+        images=image_figures(result.images, result.features, result.contradictions),
+        split=result.split,
+        evaluation=result.evaluation,
+        steps=result.fit.steps,
+        refusals=result.refusals,
+        contradictions=result.contradictions,
+    )
+    write_html_report(result.report_path, content)
+    if tensorboard:
+        write_tensorboard_run(workspace.run(result.model_id), content)
 
 
 @dataclass(frozen=True, slots=True)

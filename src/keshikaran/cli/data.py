@@ -119,8 +119,9 @@ def split_command(
     as_json: JsonOption = False,
 ) -> None:
     """Decide which images train, which choose settings, which judge."""
+    chosen = chosen_scheme(scheme, salt, balance=balance)
     with Store(existing_workspace(workspace).folder) as store:
-        report = split_images(store, chosen_scheme(scheme, salt, balance=balance))
+        report = split_images(store, chosen)
     if as_json:
         result(json.dumps(asdict(report)))
         return
