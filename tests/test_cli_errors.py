@@ -290,14 +290,12 @@ def test_say_is_one_line_whatever_its_length(capsys: Captured) -> None:
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_progress_off_a_terminal_is_silent_but_notes_are_said(capsys: Captured) -> None:
+def test_progress_off_a_terminal_is_silent(capsys: Captured) -> None:
     progress = TerminalProgress()
     with progress.task("import", 3) as task:
         task.advance()
         task.advance(2)
     assert capsys.readouterr() == ("", "")
-    progress.note("The disk is slow.")
-    assert capsys.readouterr() == ("", "The disk is slow.\n")
 
 
 def test_suggested_command_can_be_pasted_into_a_shell() -> None:

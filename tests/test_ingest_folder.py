@@ -569,3 +569,13 @@ def test_a_source_that_was_cleared_after_its_import_loses_no_label(tmp_path: Pat
         write_classes(folder, 1, start=7)
         import_source(store, scan_folder(folder, ["red"]))
         assert len(store.labelled_images()) == 6
+
+
+def test_a_name_that_is_no_utf_8_is_not_taken_for_a_moved_file(tmp_path: Path) -> None:
+    folder = write_classes(tmp_path / "pictures", 1)
+    data = (folder / "red" / "0000.png").read_bytes()
+    (Path(os.fsdecode(os.fsencode(folder / "blue") + b"/\xff.png"))).write_bytes(data)
+    with Store(tmp_path / "workspace") as store:
+        for _ in range(2):
+            import_source(store, scan_folder(folder, ["red"]))
+            assert len(store.contradictions()) == 1

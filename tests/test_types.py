@@ -106,7 +106,6 @@ def test_nobody_watching_hears_nothing(capfd: pytest.CaptureFixture[str]) -> Non
     with progress.task("reading", 3) as task:
         task.advance()
         task.advance(2)
-    progress.note("done")
     assert capfd.readouterr() == ("", "")
 
 

@@ -103,20 +103,21 @@ def fit_head(
     mean, scale = _scaling(x_train)
     z_train = _scaled(x_train, mean, scale)
     z_validation = _scaled(x_validation, mean, scale)
+    # Made before the limit is set: it holds for libraries that are loaded by then.
+    path, final = _model(_PATH_TOLERANCE), _model(_FINAL_TOLERANCE)
     # One thread: the work is bound by memory, a second one was three times slower on two cores,
     # and sums do not depend on how many processors there are.
     with threadpool_limits(limits=1):
-        steps, start = _search(z_train, y_train, z_validation, y_validation, grid)
+        steps, start = _search(path, (z_train, y_train), (z_validation, y_validation), grid)
         chosen = grid[best_step(steps)]
-        head = _solve(z_train, y_train, chosen, start)
+        head = _solve(final, (z_train, y_train), chosen, start)
     return FitResult(_fold(head, mean, scale), chosen, steps)
 
 
 def _search(
-    z_train: Float64Array,
-    y_train: LabelArray,
-    z_validation: Float64Array,
-    y_validation: LabelArray,
+    model: LogisticRegression,
+    train: tuple[Float64Array, LabelArray],
+    validation: tuple[Float64Array, LabelArray],
     grid: Sequence[float],
 ) -> tuple[tuple[FitStep, ...], Head]:
     """Walk the grid in single precision, each step starting from the one before.
@@ -124,30 +125,30 @@ def _search(
     Returns:
         The steps walked, and the head of the best one.
     """
-    model = _model(_PATH_TOLERANCE)
-    narrow = z_train.astype(np.float32)
+    narrow = train[0].astype(np.float32)
     steps: list[FitStep] = []
     heads: list[Head] = []
     for index, c in enumerate(grid):
         model.C = c
-        model.fit(narrow, y_train)
-        heads.append(_head(model))
-        train = (y_train, predict_proba(heads[-1], z_train))
-        validation = (y_validation, predict_proba(heads[-1], z_validation))
-        steps.append(measure_step(index, c, train, validation))
+        model.fit(narrow, train[1])
+        head = _head(model)
+        heads.append(head)
+        scored = [(labels, predict_proba(head, z)) for z, labels in (train, validation)]
+        steps.append(measure_step(index, c, *scored))
         if index - best_step(steps) >= _PATIENCE:
             break
     return tuple(steps), heads[best_step(steps)]
 
 
-def _solve(z_train: Float64Array, y_train: LabelArray, c: float, start: Head) -> Head:
+def _solve(
+    model: LogisticRegression, train: tuple[Float64Array, LabelArray], c: float, start: Head
+) -> Head:
     """Solve to a tight tolerance in double precision, starting near the answer."""
-    model = _model(_FINAL_TOLERANCE)
     model.C = c
     model.classes_ = np.array([0, 1])
     model.coef_ = start.weights[None].copy()
     model.intercept_ = np.array([start.bias])
-    model.fit(z_train, y_train)
+    model.fit(*train)
     return _head(model)
 
 

@@ -105,9 +105,6 @@ class Progress(Protocol):
     def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:
         """Open a task of `total` steps (None: unknown)."""
 
-    def note(self, text: str) -> None:
-        """Say one line to whoever is watching."""
-
 
 class _SilentTask:
     def advance(self, steps: int = 1) -> None:
@@ -126,9 +123,6 @@ class SilentProgress:
     def task(self, title: str, total: int | None) -> AbstractContextManager[ProgressTask]:
         """Return a task that ignores its steps."""
         return _SilentTask()
-
-    def note(self, text: str) -> None:
-        """Ignore the line."""
 
 
 def verdict_of(score: float | None, thresholds: Thresholds) -> Verdict:

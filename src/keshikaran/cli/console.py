@@ -84,7 +84,3 @@ class TerminalProgress:
         ) as progress:
             progress.add_task(title, total=total)
             yield _BarTask(progress, 0)
-
-    def note(self, text: str) -> None:
-        """Say a line."""
-        say(text)

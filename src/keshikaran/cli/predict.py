@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -15,7 +14,8 @@ import typer
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
 from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace, workspace_words
-from keshikaran.errors import BundleError, SourceError, UsageError
+from keshikaran.errors import BundleError, UsageError
+from keshikaran.ingest import files_below
 from keshikaran.predictor import Predictor
 from keshikaran.types import Precision, Prediction, SilentProgress
 
@@ -94,7 +94,7 @@ def _paths(images: list[str]) -> Iterator[str]:
                 if name:
                     yield name
         elif _is_folder(image):
-            yield from _files_below(Path(image))
+            yield from (str(Path(image) / file) for file in sorted(files_below(Path(image))))
         else:
             yield image
 
@@ -105,15 +105,3 @@ def _is_folder(name: str) -> bool:
         return bool(name) and Path(name).is_dir()
     except OSError:
         return False
-
-
-def _files_below(folder: Path) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        msg = f"The folder {error.filename} cannot be read: {error.strerror}."
-        raise SourceError(msg, "Check its permissions.") from error
-
-    for place, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield str(Path(place) / name)

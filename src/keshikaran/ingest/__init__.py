@@ -7,13 +7,21 @@ checks, copies and records it.
 from keshikaran.ingest.importer import ImportReport, import_source
 from keshikaran.ingest.label_csv import scan_label_csv
 from keshikaran.ingest.resolve import resolve_sources
-from keshikaran.ingest.sources import CLASS_NAMES, Entry, Source, scan_files, scan_folder
+from keshikaran.ingest.sources import (
+    CLASS_NAMES,
+    Entry,
+    Source,
+    files_below,
+    scan_files,
+    scan_folder,
+)
 
 __all__ = [
     "CLASS_NAMES",
     "Entry",
     "ImportReport",
     "Source",
+    "files_below",
     "import_source",
     "resolve_sources",
     "scan_files",

@@ -72,7 +72,7 @@ def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
         SourceError: the folder is missing or cannot be read.
     """
     root = root.resolve()
-    files = sorted(_walk(root))
+    files = sorted(files_below(root))
     folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
     labels = _labels_of(folders, tuple(positives))
     entries = [
@@ -98,7 +98,7 @@ def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
     return Source(str(Path(os.sep)), entries)
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def files_below(root: Path) -> Iterator[Path]:
     """Files below `root`, relative to it; links to files are followed, links to folders not."""
 
     def fail(error: OSError) -> None:
