@@ -2,13 +2,14 @@
 # make test    all tests that need nothing but this folder
 # make check   lint, types, import contracts
 # make bench   the measurements of docs/performance.md; needs photographs
+# make stress  the hard tests at full size; docs/reliability.md has their figures
 # Each makes .venv if it is missing and installs what it needs.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(or $(KESHIKARAN_TEST_DATA),../shared/data)
 
-.PHONY: demo test realdata check wheel bench clean
+.PHONY: demo test realdata check wheel bench stress clean
 
 demo: .venv/installed-train
 	$(BIN)/keshikaran demo
@@ -31,6 +32,9 @@ wheel: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/run_all.py --data $(DATA)
+
+stress: .venv/installed-dev
+	$(BIN)/python -m stress
 
 clean:
 	rm -rf .venv .venvs dist keshikaran-demo

@@ -1,0 +1,1 @@
+"""Does it hold under abuse? One module a question; `python -m stress` asks them all."""
