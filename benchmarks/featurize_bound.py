@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from common import machine, median_of, parser, photographs, show
 from keshikaran.backbones import Engine, load_backbone, open_engine, usable_cores
 from keshikaran.backbones.openvino_engine import has_bf16
-from keshikaran.inference import infer_many
-from keshikaran.pixels import PixelSpec, read_pixels
+from keshikaran.inference import Pipeline, infer_many
+from keshikaran.pixels import InProcessDecoder, PixelSpec, read_pixels
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import Precision
 
@@ -26,8 +28,12 @@ def one_round(files: list[Path], engine: Engine, spec: PixelSpec) -> dict[str, f
     """Rates in images a second, and what part of the bound both together reach."""
     cores = usable_cores()
     # A sample to infer on: keeping every picture would time the system's memory, not decoding.
-    kept = [read_pixels(path.read_bytes(), spec)[None] for path in files[::10]]
-    wanted = [kept[index % len(kept)] for index in range(len(files))]
+    kept = [read_pixels(path.read_bytes(), spec) for path in files[::10]]
+    size = engine.batch_size
+    calls = [
+        np.stack([kept[(start + index) % len(kept)] for index in range(size)])
+        for start in range(0, len(files), size)
+    ]
 
     def decode(path: Path) -> None:
         read_pixels(path.read_bytes(), spec)
@@ -35,9 +41,10 @@ def one_round(files: list[Path], engine: Engine, spec: PixelSpec) -> dict[str, f
     with ThreadPoolExecutor(cores) as pool:
         decoding = timed(lambda: list(pool.map(decode, files)))
     with ThreadPoolExecutor(engine.streams) as pool:
-        inferring = timed(lambda: list(pool.map(engine.infer, wanted)))
+        inferring = timed(lambda: list(pool.map(engine.infer, calls)))
     items = ((path, path.read_bytes) for path in files)
-    both = timed(lambda: sum(1 for _ in infer_many(items, engine, spec)))
+    pipeline = Pipeline(InProcessDecoder(), engine, spec)
+    both = timed(lambda: sum(1 for _ in infer_many(items, pipeline)))
     count = len(files)
     bound = count * cores / (decoding.cpu_s + inferring.cpu_s)
     return {

@@ -337,6 +337,7 @@ class _Answering:
 
     name = "ready"
     streams = 1
+    batch_size = 1
 
     def __init__(self, score: float, off: float = 0.0, precision: Precision = "f32") -> None:
         self.precision = precision

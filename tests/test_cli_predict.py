@@ -101,9 +101,14 @@ def test_json_is_one_object_a_line(model: Path, folder: Path, capsys: Captured) 
     assert (done.code, done.err) == (3, "")
     found = [json.loads(line) for line in done.out.splitlines()]
     assert all(
-        list(item) == ["path", "image_id", "score", "verdict", "reason", "model_id"]
+        list(item)
+        == [
+            *("path", "image_id", "score", "verdict", "reason", "model_id"),
+            *("frames_total", "frames_scored"),
+        ]
         for item in found
     )
+    assert [item["frames_total"] for item in found] == [1, 1, 1, None]
     assert [item["verdict"] for item in found] == ["block", "pass", "block", "undecided"]
     assert found[0]["image_id"] == image_id_of((folder / "a.png").read_bytes())
     assert found[0]["reason"] is None

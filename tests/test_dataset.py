@@ -96,6 +96,19 @@ def test_scores_stand_beside_their_images() -> None:
     assert scored.y_score == pytest.approx(np.full(4, 1 / (1 + np.exp(-3.0))))
 
 
+def test_an_image_scores_as_its_highest_view_and_trains_by_its_first() -> None:
+    ids = [an_id("a"), an_id("b"), an_id("c")]
+    sides: dict[ImageId, Split] = dict.fromkeys(ids, "test")
+    views = np.array([[1], [5], [2], [4], [3], [-6]], dtype=np.float32)
+    labels: dict[ImageId, Label] = dict.fromkeys(ids, 1)
+    data = make_dataset(sorted(ids), views, labels, sides, np.array([0, 1, 4]))
+    head = Head(weights=np.array([1.0]), bias=0.0)
+    assert data.part("test")[0].tolist() == [[1], [5], [3]]
+    highest = 1 / (1 + np.exp(-np.array([1.0, 5.0, 3.0])))
+    assert data.scored("test", head).y_score == pytest.approx(highest)
+    assert data.counts()["test"] == {"0": 0, "1": 3}
+
+
 @settings(max_examples=50, deadline=None)
 @given(rng=st.randoms(use_true_random=False))
 def test_the_digest_does_not_depend_on_the_order_of_arrival(rng: random.Random) -> None:
@@ -126,6 +139,7 @@ def _make_plain(rows: _Rows) -> Dataset:
     return Dataset(
         [row[0] for row in rows],
         np.zeros((len(rows), 1), dtype=np.float32),
+        np.arange(len(rows)),
         np.array([row[1] for row in rows], dtype=np.int8),
         [row[2] for row in rows],
     )

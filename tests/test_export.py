@@ -27,7 +27,7 @@ from keshikaran.bundle import Manifest, SelfTest, read_bundle
 from keshikaran.errors import BackboneError, BundleError, StoreError
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.head import Head, predict_proba
-from keshikaran.pixels import PixelSpec, read_pixels
+from keshikaran.pixels import InProcessDecoder, PixelSpec, read_pixels
 from keshikaran.types import Float64Array
 from support import FAKE_DIM, FAKE_SIDE, bluish, encode, fake_backbone, reddish
 
@@ -146,6 +146,8 @@ def test_backbone_that_is_no_valid_graph_is_refused() -> None:
 
 # Writing
 
+_DECODER = InProcessDecoder()
+
 
 def _describe(answer: SelfTest) -> Manifest:
     return manifest(answer)
@@ -160,7 +162,7 @@ def _proof(count: int = 3) -> list[tuple[bytes, float]]:
 
 def test_exported_bundle_can_be_read_and_says_what_was_described(tmp_path: Path) -> None:
     path = tmp_path / "models" / "model.onnx"
-    written = export_bundle(path, scoring_model(), _describe, opened, _proof())
+    written = export_bundle(path, scoring_model(), _describe, opened, _proof(), _DECODER)
     assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
     read = read_bundle(path)
     assert read.manifest == written
@@ -169,7 +171,9 @@ def test_exported_bundle_can_be_read_and_says_what_was_described(tmp_path: Path)
 
 
 def test_self_test_is_the_answer_of_the_exported_graph(tmp_path: Path) -> None:
-    written = export_bundle(tmp_path / "m.onnx", scoring_model(), _describe, opened, [])
+    written = export_bundle(
+        tmp_path / "m.onnx", scoring_model(), _describe, opened, [], InProcessDecoder()
+    )
     assert 0 < written.self_test.score < 1
     assert len(written.self_test.features) == FAKE_DIM
 
@@ -180,24 +184,28 @@ def test_a_score_that_differs_is_told_and_nothing_is_written(tmp_path: Path, wro
     proof[-1] = (proof[-1][0], proof[-1][1] + wrong)
     path = tmp_path / "models" / "model.onnx"
     with pytest.raises(BundleError, match="The exported model scores an image") as caught:
-        export_bundle(path, scoring_model(), _describe, opened, proof)
+        export_bundle(path, scoring_model(), _describe, opened, proof, _DECODER)
     assert "Nothing was written" in caught.value.hint
     assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_score_within_the_tolerance_is_written(tmp_path: Path) -> None:
     proof = [(data, score + 0.0009) for data, score in _proof()]
-    export_bundle(tmp_path / "model.onnx", scoring_model(), _describe, opened, proof)
+    export_bundle(
+        tmp_path / "model.onnx", scoring_model(), _describe, opened, proof, InProcessDecoder()
+    )
     assert (tmp_path / "model.onnx").exists()
 
 
 def test_a_model_written_before_is_kept_when_the_new_one_fails(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    export_bundle(path, scoring_model(), _describe, opened, _proof())
+    export_bundle(path, scoring_model(), _describe, opened, _proof(), _DECODER)
     before = path.read_bytes()
     data, score = _proof(1)[0]
     with pytest.raises(BundleError):
-        export_bundle(path, scoring_model(), _describe, opened, [(data, 1 - score)])
+        export_bundle(
+            path, scoring_model(), _describe, opened, [(data, 1 - score)], InProcessDecoder()
+        )
     assert path.read_bytes() == before
 
 
@@ -206,18 +214,27 @@ def test_a_manifest_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
         return manifest(answer, height=64)
 
     with pytest.raises(BundleError, match="does not fit its manifest"):
-        export_bundle(tmp_path / "model.onnx", scoring_model(), describe, opened, [])
+        export_bundle(
+            tmp_path / "model.onnx", scoring_model(), describe, opened, [], InProcessDecoder()
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "models").write_bytes(b"a file where the folder should be")
     with pytest.raises(StoreError, match="could not be written"):
-        export_bundle(tmp_path / "models" / "m.onnx", scoring_model(), _describe, opened, [])
+        export_bundle(
+            tmp_path / "models" / "m.onnx",
+            scoring_model(),
+            _describe,
+            opened,
+            [],
+            InProcessDecoder(),
+        )
 
 
 def test_the_same_model_is_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
         graph = build_scoring_graph(fake(fake_backbone()), HEAD)
-        export_bundle(tmp_path / name, graph, _describe, opened, [])
+        export_bundle(tmp_path / name, graph, _describe, opened, [], _DECODER)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

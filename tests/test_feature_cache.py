@@ -34,7 +34,8 @@ def cache(path: Path) -> Iterator[FeatureCache]:
 
 
 def _vector(*values: float) -> Float32Array:
-    return np.array(values, dtype=np.float32)
+    """The features of an image's only view."""
+    return np.array([values], dtype=np.float32)
 
 
 def _refusal() -> ImageRefusedError:
@@ -45,17 +46,27 @@ def test_features_come_back_bit_by_bit_in_the_order_asked_for(cache: FeatureCach
     rng = np.random.default_rng(5)
     vectors = rng.standard_normal((3, 16)).astype(np.float32)
     vectors[0, :3] = [np.nextafter(np.float32(0), np.float32(1)), -0.0, np.finfo(np.float32).max]
-    cache.put(_RECIPE, list(zip(_IDS, vectors, strict=False)), [])
+    cache.put(_RECIPE, list(zip(_IDS, vectors[:, None], strict=False)), [])
     wanted = [_IDS[2], _IDS[0], _IDS[1]]
-    found, matrix = cache.read(_RECIPE, wanted, 16)
+    found, matrix, _ = cache.read(_RECIPE, wanted, 16)
     assert found == wanted
     assert matrix.dtype == np.float32
     assert matrix.tobytes() == vectors[[2, 0, 1]].tobytes()
 
 
+def test_an_image_of_several_views_has_neighbouring_rows(cache: FeatureCache) -> None:
+    views = np.arange(6, dtype=np.float32).reshape(3, 2)
+    cache.put(_RECIPE, [(_IDS[1], _vector(7, 8)), (_IDS[0], views), (_IDS[2], _vector(9, 9))], [])
+    found, matrix, starts = cache.read(_RECIPE, [_IDS[1], _IDS[3], _IDS[0], _IDS[2]], 2)
+    assert found == [_IDS[1], _IDS[0], _IDS[2]]
+    assert starts.tolist() == [0, 1, 4]
+    assert matrix.tolist() == [[7, 8], [0, 1], [2, 3], [4, 5], [9, 9]]
+    assert cache.missing(_RECIPE, _IDS[:4]) == [_IDS[3]]
+
+
 def test_images_without_features_are_left_out(cache: FeatureCache) -> None:
     cache.put(_RECIPE, [(_IDS[1], _vector(1, 2))], [])
-    found, matrix = cache.read(_RECIPE, _IDS, 2)
+    found, matrix, _ = cache.read(_RECIPE, _IDS, 2)
     assert found == [_IDS[1]]
     assert matrix.tolist() == [[1.0, 2.0]]
 
@@ -63,7 +74,7 @@ def test_images_without_features_are_left_out(cache: FeatureCache) -> None:
 def test_an_empty_cache_lacks_everything(cache: FeatureCache) -> None:
     assert cache.missing(_RECIPE, _IDS) == _IDS
     assert cache.missing(_RECIPE, []) == []
-    found, matrix = cache.read(_RECIPE, _IDS, 7)
+    found, matrix, _ = cache.read(_RECIPE, _IDS, 7)
     assert found == []
     assert matrix.shape == (0, 7)
     assert cache.refusals(_IDS) == {}
@@ -117,7 +128,7 @@ def test_long_lists_are_looked_up_whole(cache: FeatureCache) -> None:
         [(image_id, _refusal()) for image_id in ids[1150:]],
     )
     assert cache.missing(_RECIPE, ids) == ids[1100:1150]
-    found, matrix = cache.read(_RECIPE, ids, 1)
+    found, matrix, _ = cache.read(_RECIPE, ids, 1)
     assert found == ids[:1100]
     assert matrix[:, 0].tolist() == list(range(1100))
     assert set(cache.refusals(ids)) == set(ids[1150:])

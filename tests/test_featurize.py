@@ -37,6 +37,7 @@ class _Network:
 class _Counting:
     def __init__(self, network: _Network, engine: Engine) -> None:
         self.name, self.precision, self.streams = engine.name, engine.precision, engine.streams
+        self.batch_size = engine.batch_size
         self._network, self._engine = network, engine
 
     def infer(self, images: UInt8Array) -> dict[str, Float32Array]:

@@ -12,9 +12,17 @@ import pytest
 from PIL import Image
 
 from bundle_support import noise, opened, quadrant_means
+from keshikaran.backbones import Engine
 from keshikaran.errors import ImageRefusedError
-from keshikaran.inference import infer_image, infer_many
-from keshikaran.pixels import Limits, PixelSpec
+from keshikaran.inference import Pipeline, infer_image, infer_many
+from keshikaran.pixels import (
+    DEFAULT_LIMITS,
+    DecodedImage,
+    InProcessDecoder,
+    Limits,
+    PixelSpec,
+    read_pixels,
+)
 from keshikaran.types import Float32Array, Precision, UInt8Array
 from support import FAKE_SIDE, encode, fake_backbone, reddish
 
@@ -28,6 +36,7 @@ class _SlowEngine:
 
     name = "slow"
     precision: Precision = "f32"
+    batch_size = 1
 
     def __init__(self, streams: int) -> None:
         self.streams = streams
@@ -39,28 +48,32 @@ class _SlowEngine:
         return {"mean": images.mean(axis=(1, 2, 3), dtype=np.float32)}
 
 
+def _through(engine: Engine, limits: Limits = DEFAULT_LIMITS) -> Pipeline:
+    return Pipeline(InProcessDecoder(limits), engine, _SPEC)
+
+
 def _reader(data: bytes) -> Callable[[], bytes]:
     return lambda: data
 
 
-def test_one_image_gives_its_outputs_without_the_batch_axis() -> None:
+def test_one_image_gives_its_outputs_by_view() -> None:
     pixels = noise(1)
     data = encode(Image.fromarray(pixels[0]))
-    features = infer_image(data, opened(fake_backbone()), _SPEC)["features"]
-    assert features.shape == (12,)
-    assert np.abs(features - quadrant_means(pixels)[0]).max() < 1e-5
+    features = infer_image(data, _through(opened(fake_backbone())))["features"]
+    assert features.shape == (1, 12)
+    assert np.abs(features - quadrant_means(pixels)).max() < 1e-5
 
 
 def test_one_bad_image_is_refused() -> None:
     with pytest.raises(ImageRefusedError, match="not_an_image"):
-        infer_image(b"words", _SlowEngine(1), _SPEC)
+        infer_image(b"words", _through(_SlowEngine(1)))
 
 
 def test_limits_are_kept() -> None:
     limits = Limits(max_bytes=10)
     with pytest.raises(ImageRefusedError, match="too_many_bytes"):
-        infer_image(_PICTURE, _SlowEngine(1), _SPEC, limits)
-    (result,) = infer_many([("a", _reader(_PICTURE))], _SlowEngine(1), _SPEC, limits)
+        infer_image(_PICTURE, _through(_SlowEngine(1), limits))
+    (result,) = infer_many([("a", _reader(_PICTURE))], _through(_SlowEngine(1), limits))
     assert result.refusal is not None
 
 
@@ -68,11 +81,11 @@ def test_results_come_in_the_order_of_the_images() -> None:
     engine = opened(fake_backbone())
     files = [encode(reddish(seed)) for seed in range(30)]
     items = [(index, _reader(data)) for index, data in enumerate(files)]
-    results = list(infer_many(items, engine, _SPEC))
+    results = list(infer_many(items, _through(engine)))
     assert [result.key for result in results] == list(range(30))
     for result, data in zip(results, files, strict=True):
         assert result.outputs is not None
-        alone = infer_image(data, engine, _SPEC)["features"]
+        alone = infer_image(data, _through(engine))["features"]
         assert np.array_equal(result.outputs["features"], alone)
 
 
@@ -82,21 +95,49 @@ def test_a_refused_image_keeps_its_place_and_spoils_no_other() -> None:
         raise ImageRefusedError("unreadable_file", detail)
 
     reads = [_reader(_PICTURE), _reader(b"words"), gone, _reader(_PICTURE)]
-    results = list(infer_many(enumerate(reads), _SlowEngine(2), _SPEC))
+    results = list(infer_many(enumerate(reads), _through(_SlowEngine(2))))
     assert [result.key for result in results] == [0, 1, 2, 3]
     reasons = [result.refusal and result.refusal.reason for result in results]
     assert reasons == [None, "not_an_image", "unreadable_file", None]
     assert [result.outputs is None for result in results] == [False, True, True, False]
 
 
+class _TwoViews:
+    """Shows each picture and its negative."""
+
+    def decode(self, data: bytes, spec: PixelSpec) -> DecodedImage:
+        pixels = read_pixels(data, spec)
+        return DecodedImage(np.stack([pixels, 255 - pixels]), frames_total=7, frames_scored=2)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_views_come_back_to_their_image_however_many_are_inferred_together(
+    batch_size: int,
+) -> None:
+    engine = _SlowEngine(1)
+    engine.batch_size = batch_size
+    files = [encode(Image.new("L", (4, 4), level)) for level in range(0, 250, 25)]
+    reads = [_reader(data) for data in [*files, b"words", files[3]]]
+    results = list(infer_many(enumerate(reads), Pipeline(_TwoViews(), engine, _SPEC)))
+    means = [None if r.outputs is None else r.outputs["mean"].tolist() for r in results]
+    expected = [[float(level), float(255 - level)] for level in range(0, 250, 25)]
+    assert means == [*expected, None, expected[3]]
+    outputs = results[0].outputs
+    assert outputs is not None
+    assert (outputs.frames_total, outputs.frames_scored) == (7, 2)
+
+
 def test_nothing_in_nothing_out() -> None:
-    assert list(infer_many([], _SlowEngine(1), _SPEC)) == []
+    assert list(infer_many([], _through(_SlowEngine(1)))) == []
 
 
 def test_two_workers_more_than_the_engine_has_streams() -> None:
     engine = _SlowEngine(streams=2)
     items = [(index, _reader(_PICTURE)) for index in range(40)]
-    assert len(list(infer_many(items, engine, _SPEC))) == 40
+    assert len(list(infer_many(items, _through(engine)))) == 40
     assert 2 <= len(engine.threads) <= 4
     assert all(name.startswith("keshikaran") for name in engine.threads)
 
@@ -110,7 +151,7 @@ def test_an_endless_list_is_read_only_a_little_ahead() -> None:
         for last in taken:
             yield last, _reader(_PICTURE)
 
-    results = infer_many(endless(), _SlowEngine(streams=1), _SPEC)
+    results = infer_many(endless(), _through(_SlowEngine(streams=1)))
     assert [next(results).key for _ in range(5)] == [0, 1, 2, 3, 4]
     assert last < 5 + 3 * _READ_AHEAD
     assert isinstance(results, Generator)
@@ -130,7 +171,7 @@ def test_leaving_early_stops_the_workers() -> None:
 
         return read
 
-    results = infer_many(((n, reader(n)) for n in itertools.count()), _SlowEngine(1), _SPEC)
+    results = infer_many(((n, reader(n)) for n in itertools.count()), _through(_SlowEngine(1)))
     assert isinstance(results, Generator)
     next(results)
     timer = threading.Timer(0.05, released.set)
@@ -147,4 +188,4 @@ def test_a_defect_is_not_hidden_as_a_refusal() -> None:
         raise RuntimeError(msg)
 
     with pytest.raises(RuntimeError, match="a defect"):
-        list(infer_many([("a", read)], _SlowEngine(1), _SPEC))
+        list(infer_many([("a", read)], _through(_SlowEngine(1))))

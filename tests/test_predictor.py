@@ -202,6 +202,7 @@ class _Numbers:
     name = "numbers"
     precision: Precision = "f32"
     streams = 1
+    batch_size = 1
 
     def __init__(self, score: float) -> None:
         self.score = score

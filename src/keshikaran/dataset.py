@@ -11,7 +11,16 @@ import numpy as np
 from keshikaran.errors import NotEnoughImagesError
 from keshikaran.head import Head, predict_proba
 from keshikaran.metrics import ScoredSet
-from keshikaran.types import SPLITS, Float32Array, ImageId, Label, LabelArray, Split
+from keshikaran.types import (
+    SPLITS,
+    Float32Array,
+    Float64Array,
+    ImageId,
+    IntArray,
+    Label,
+    LabelArray,
+    Split,
+)
 
 _LEAST_IN_TRAIN = 5
 _LEAST_ELSEWHERE = 1
@@ -23,34 +32,45 @@ SplitCounts = dict[Split, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Rows in order of their image id, whatever order they arrived in.
+    """Images in order of their id, whatever order they arrived in.
+
+    A head is fitted on the first view of each image, which is what the person who labelled it
+    saw; an image's score is the highest of its views.
 
     Attributes:
-        image_ids: one for each row, ascending.
-        features: float32 [n, D].
+        image_ids: ascending, [n].
+        features: float32 [R, D], a row for each view; an image's views are neighbours.
+        starts: int64 [n], where each image's rows begin.
         labels: int8 [n].
-        sides: one for each row.
+        sides: [n].
     """
 
     image_ids: list[ImageId]
     features: Float32Array
+    starts: IntArray
     labels: LabelArray
     sides: list[Split]
 
     def rows(self, side: Split) -> np.ndarray:
-        """Row numbers of one side, ascending."""
+        """Numbers of the images on one side, ascending."""
         return np.flatnonzero([value == side for value in self.sides])
 
     def part(self, side: Split) -> tuple[Float32Array, LabelArray]:
-        """Features and labels of one side."""
+        """First views and labels of one side: float32 [m, D], int8 [m]."""
         rows = self.rows(side)
-        return self.features[rows], self.labels[rows]
+        return self.features[self.starts[rows]], self.labels[rows]
+
+    def scores(self, head: Head) -> Float64Array:
+        """What `head` says of each image: the highest of its views, float64 [n]."""
+        views = predict_proba(head, self.features)
+        scores: Float64Array = np.maximum.reduceat(views, self.starts) if len(views) else views
+        return scores
 
     def scored(self, side: Split, head: Head) -> ScoredSet:
         """One side with the scores that `head` gives."""
         rows = self.rows(side)
-        scores = predict_proba(head, self.features[rows])
-        return ScoredSet([self.image_ids[row] for row in rows], self.labels[rows], scores)
+        ids = [self.image_ids[row] for row in rows]
+        return ScoredSet(ids, self.labels[rows], self.scores(head)[rows])
 
     def counts(self) -> SplitCounts:
         """How many images of each label are on each side."""
@@ -76,18 +96,21 @@ def make_dataset(
     features: Float32Array,
     labels: Mapping[ImageId, Label],
     sides: Mapping[ImageId, Split],
+    starts: IntArray | None = None,
 ) -> Dataset:
     """Join what is known about each image.
 
     Args:
-        image_ids: ascending; one for each row of `features`.
-        features: float32 [n, D].
+        image_ids: ascending, [n].
+        features: float32 [R, D], a row for each view.
         labels: label of every image.
         sides: side of every image.
+        starts: int64 [n], where each image's rows begin; None where each has one row.
     """
     return Dataset(
         list(image_ids),
         features,
+        np.arange(len(image_ids)) if starts is None else starts,
         np.array([labels[image_id] for image_id in image_ids], dtype=np.int8),
         [sides[image_id] for image_id in image_ids],
     )

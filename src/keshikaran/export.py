@@ -13,7 +13,8 @@ from keshikaran.backbones import Backbone, Engine, read_graph
 from keshikaran.bundle import Manifest, SelfTest, pack, parse_bundle, run_self_test, write_bundle
 from keshikaran.errors import BackboneError, BundleError
 from keshikaran.head import Head
-from keshikaran.inference import infer_image
+from keshikaran.inference import Pipeline, infer_image
+from keshikaran.pixels import Decoder
 
 PARITY_TOLERANCE = 1e-3
 
@@ -73,6 +74,7 @@ def export_bundle(
     describe: Callable[[SelfTest], Manifest],
     open_loaded: Callable[[bytes], Engine],
     proof: Sequence[tuple[bytes, float]],
+    decoder: Decoder,
 ) -> Manifest:
     """Write a bundle, unless it answers otherwise than the pipeline did.
 
@@ -82,6 +84,7 @@ def export_bundle(
         describe: makes the manifest, given the self-test's answer.
         open_loaded: loads a network's bytes into an engine.
         proof: image files that were not trained on, each with the score the pipeline gave it.
+        decoder: turns those files into views.
 
     Returns:
         The manifest that was written.
@@ -95,8 +98,9 @@ def export_bundle(
     _, signature = read_graph(model, path.name)
     self_test = run_self_test(engine, signature.height, signature.width)
     manifest = describe(self_test)
+    pipeline = Pipeline(decoder, engine, manifest.pixels)
     for data, expected in proof:
-        found = float(infer_image(data, engine, manifest.pixels)["score"])
+        found = infer_image(data, pipeline).score()
         if not abs(found - expected) <= PARITY_TOLERANCE:
             msg = f"The exported model scores an image {found:.5f}; training says {expected:.5f}."
             raise BundleError(msg, "Nothing was written. Try another --engine, and report this.")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from keshikaran.backbones import Backbone, Engine
 from keshikaran.errors import ImageRefusedError
-from keshikaran.inference import Inferred, infer_many
-from keshikaran.pixels import PixelSpec
+from keshikaran.inference import Inferred, Pipeline, infer_many
+from keshikaran.pixels import Decoder, InProcessDecoder, PixelSpec
 from keshikaran.store import FeatureCache, FeatureRecipe, Store
-from keshikaran.types import Float32Array, ImageId, Precision, Progress, SilentProgress
+from keshikaran.types import Float32Array, ImageId, IntArray, Precision, Progress, SilentProgress
 
 _COMMIT_EVERY_S = 2.0
 
@@ -21,8 +21,10 @@ class FeatureTable:
     """Features of the images that have them.
 
     Attributes:
-        image_ids: one for each row, sorted.
-        matrix: float32 [len(image_ids), D].
+        image_ids: sorted.
+        matrix: float32 [R, D], a row for each view; an image's views are neighbours.
+        starts: int64 [len(image_ids)], where each image's rows begin; the first is what a
+            viewer shows first.
         refused: images that could not be decoded, and why.
         images: number of images asked for.
         cached: how many of them needed no work.
@@ -31,6 +33,7 @@ class FeatureTable:
 
     image_ids: list[ImageId]
     matrix: Float32Array
+    starts: IntArray
     refused: dict[ImageId, ImageRefusedError]
     images: int
     cached: int
@@ -52,12 +55,14 @@ class Featurizer:
         spec: the pixels it gets.
         precision: arithmetic it runs in.
         open_loaded: loads its bytes into an engine; called only when there is work.
+        decoder: turns image files into views.
     """
 
     backbone: Backbone
     spec: PixelSpec
     precision: Precision
     open_loaded: Callable[[bytes], Engine]
+    decoder: Decoder = field(default_factory=InProcessDecoder)
 
     @property
     def recipe(self) -> FeatureRecipe:
@@ -95,9 +100,10 @@ def featurize(
     if missing:
         passing = _fill(store, cache, featurizer, missing, progress)
     seconds = time.perf_counter() - started
-    found, matrix = cache.read(recipe, wanted, featurizer.backbone.dim)
+    found, matrix, starts = cache.read(recipe, wanted, featurizer.backbone.dim)
     refused = cache.refusals(wanted, recipe.pixel_contract) | passing
-    return FeatureTable(found, matrix, refused, len(wanted), len(wanted) - len(missing), seconds)
+    cached = len(wanted) - len(missing)
+    return FeatureTable(found, matrix, starts, refused, len(wanted), cached, seconds)
 
 
 def _fill(
@@ -109,10 +115,11 @@ def _fill(
 ) -> dict[ImageId, ImageRefusedError]:
     """Returns refusals that say nothing about the image itself and are not kept."""
     engine = featurizer.open_loaded(featurizer.backbone.model)
+    pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec)
     writer = _Writer(cache, featurizer.recipe)
     try:
         with progress.task("featurize", len(missing)) as task:
-            for result in infer_many(_readers(store, missing), engine, featurizer.spec):
+            for result in infer_many(_readers(store, missing), pipeline):
                 writer.add(result, featurizer.backbone.output)
                 task.advance()
     finally:

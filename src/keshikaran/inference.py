@@ -1,28 +1,72 @@
 """Many image files → many outputs of a network, with decoding and inference overlapped.
 
-Each worker reads, decodes and infers one image after the other; with two workers more than
-engine streams, some worker always decodes while the others wait for the engine, so that both
-share the processors without a queue between them. Results come out in the order of the input;
-at most a few images per worker are in memory at a time.
+Each worker reads, decodes and infers one image after the other (or as many as the engine likes
+to get at once); with two workers more than engine streams, some worker always decodes while the
+others wait for the engine, so that both share the processors without a queue between them.
+Results come out in the order of the input; at most a few images per worker are in memory at a
+time.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, TypeVar
+
+import numpy as np
 
 from keshikaran.backbones import Engine
 from keshikaran.errors import ImageRefusedError
-from keshikaran.pixels import DEFAULT_LIMITS, Limits, PixelSpec, read_pixels
+from keshikaran.pixels import DecodedImage, Decoder, PixelSpec
 from keshikaran.types import Float32Array
 
 _SPARE_WORKERS = 2
 _AHEAD_PER_WORKER = 8
 
 Key = TypeVar("Key")
+Reader = Callable[[], bytes]
+"""Gives an image file's bytes; called in a worker, may raise `ImageRefusedError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What an image file goes through.
+
+    Attributes:
+        decoder: turns the file into views.
+        engine: the loaded network.
+        spec: the pixels it wants.
+    """
+
+    decoder: Decoder
+    engine: Engine
+    spec: PixelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the network said about one image.
+
+    Attributes:
+        by_name: each output of the graph, first axis: the image's views.
+        frames_total: frames in the file.
+        frames_scored: how many of them were looked at.
+    """
+
+    by_name: dict[str, Float32Array]
+    frames_total: int
+    frames_scored: int
+
+    def __getitem__(self, name: str) -> Float32Array:
+        """One output, float32 [V, ...]."""
+        return self.by_name[name]
+
+    def score(self) -> float:
+        """The highest score of any view; NaN if one of them has none."""
+        return float(self.by_name["score"].max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,69 +75,89 @@ class Inferred(Generic[Key]):
 
     Attributes:
         key: the caller's own name for it.
-        outputs: the network's outputs without the batch axis; None if refused.
+        outputs: None if refused.
         refusal: why there are none; None if there are.
     """
 
     key: Key
-    outputs: dict[str, Float32Array] | None
+    outputs: Outputs | None
     refusal: ImageRefusedError | None
 
 
-def infer_image(
-    data: bytes, engine: Engine, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS
-) -> dict[str, Float32Array]:
-    """One image file → the network's outputs, without the batch axis.
+def infer_image(data: bytes, pipeline: Pipeline) -> Outputs:
+    """One image file → the network's outputs.
 
     Raises:
         ImageRefusedError: the file cannot be turned into pixels.
     """
-    outputs = engine.infer(read_pixels(data, spec, limits)[None])
-    return {name: values[0] for name, values in outputs.items()}
+    (outputs,) = _infer_views([pipeline.decoder.decode(data, pipeline.spec)], pipeline.engine)
+    return outputs
 
 
-def infer_one(
-    key: Key,
-    read: Callable[[], bytes],
-    engine: Engine,
-    spec: PixelSpec,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Inferred[Key]:
+def infer_one(key: Key, read: Reader, pipeline: Pipeline) -> Inferred[Key]:
     """Run the network on one image; a refusal is a result here, not an exception."""
-    try:
-        return Inferred(key, infer_image(read(), engine, spec, limits), None)
-    except ImageRefusedError as refusal:
-        return Inferred(key, None, refusal)
+    (result,) = _infer_group([(key, read)], pipeline)
+    return result
 
 
-def infer_many(
-    items: Iterable[tuple[Key, Callable[[], bytes]]],
-    engine: Engine,
-    spec: PixelSpec,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Iterator[Inferred[Key]]:
+def infer_many(items: Iterable[tuple[Key, Reader]], pipeline: Pipeline) -> Iterator[Inferred[Key]]:
     """Run the network on many images; see the module for how.
 
     Args:
-        items: pairs of a key and a function that reads the image's bytes. The function runs in
-            a worker and may raise `ImageRefusedError`.
-        engine: the loaded network.
-        spec: the pixels it wants.
-        limits: what a file may ask for.
+        items: pairs of a key and a function that reads the image's bytes.
+        pipeline: what each goes through.
 
     Yields:
         One `Inferred` for each item, in order.
     """
-    workers = engine.streams + _SPARE_WORKERS
-    pending: deque[Future[Inferred[Key]]] = deque()
+    workers = pipeline.engine.streams + _SPARE_WORKERS
+    size = pipeline.engine.batch_size
+    waiting = iter(items)
+    pending: deque[Future[list[Inferred[Key]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="keshikaran") as pool:
         try:
-            for key, read in items:
-                pending.append(pool.submit(infer_one, key, read, engine, spec, limits))
-                if len(pending) >= workers * _AHEAD_PER_WORKER:
-                    yield pending.popleft().result()
+            while group := list(islice(waiting, size)):
+                pending.append(pool.submit(_infer_group, group, pipeline))
+                if len(pending) * size >= workers * _AHEAD_PER_WORKER:
+                    yield from pending.popleft().result()
             while pending:
-                yield pending.popleft().result()
+                yield from pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _infer_group(group: Sequence[tuple[Key, Reader]], pipeline: Pipeline) -> list[Inferred[Key]]:
+    """Decode each, infer those that could be decoded together."""
+    decoded = [_decode(read, pipeline) for _, read in group]
+    images = [image for image in decoded if isinstance(image, DecodedImage)]
+    outputs = iter(_infer_views(images, pipeline.engine))
+    return [
+        Inferred(key, next(outputs), None)
+        if isinstance(image, DecodedImage)
+        else Inferred(key, None, image)
+        for (key, _), image in zip(group, decoded, strict=True)
+    ]
+
+
+def _decode(read: Reader, pipeline: Pipeline) -> DecodedImage | ImageRefusedError:
+    try:
+        return pipeline.decoder.decode(read(), pipeline.spec)
+    except ImageRefusedError as refusal:
+        return refusal
+
+
+def _infer_views(images: Sequence[DecodedImage], engine: Engine) -> list[Outputs]:
+    if not images:
+        return []
+    together = [image.views for image in images]
+    values = engine.infer(together[0] if len(together) == 1 else np.concatenate(together))
+    ends = np.cumsum([len(views) for views in together])
+    return [
+        Outputs(
+            {name: rows[end - len(image.views) : end] for name, rows in values.items()},
+            image.frames_total,
+            image.frames_scored,
+        )
+        for image, end in zip(images, ends, strict=True)
+    ]

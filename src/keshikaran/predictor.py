@@ -11,8 +11,8 @@ from keshikaran.backbones import Engine, EngineName, open_engine
 from keshikaran.bundle import Bundle, Manifest, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
-from keshikaran.inference import Inferred, infer_many, infer_one
-from keshikaran.pixels import DEFAULT_LIMITS, Limits
+from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
+from keshikaran.pixels import DEFAULT_LIMITS, InProcessDecoder, Limits
 from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
 
 Image = str | Path | bytes
@@ -40,6 +40,8 @@ class Predictor:
         self.manifest: Manifest = bundle.manifest
         self.engine = engine
         self.limits = limits
+        decoder = InProcessDecoder(limits)
+        self._pipeline = Pipeline(decoder, engine, self.manifest.pixels)
 
     @classmethod
     def load(
@@ -86,8 +88,7 @@ class Predictor:
             never raises for what is in the file.
         """
         job = self._job(image)
-        result = infer_one(job, job.read, self.engine, self.manifest.pixels, self.limits)
-        return self._prediction(result)
+        return self._prediction(infer_one(job, job.read, self._pipeline))
 
     def predict_many(self, images: Iterable[Image]) -> Iterator[Prediction]:
         """Score many images, several at a time; predictions come in the order of the images.
@@ -96,14 +97,15 @@ class Predictor:
             images: paths or bytes; read as they are needed, so it may be endless.
         """
         items = ((job, job.read) for job in map(self._job, images))
-        for result in infer_many(items, self.engine, self.manifest.pixels, self.limits):
+        for result in infer_many(items, self._pipeline):
             yield self._prediction(result)
 
     def _job(self, image: Image) -> _Job:
         return _Job(image, self.limits.max_bytes)
 
     def _prediction(self, result: Inferred[_Job]) -> Prediction:
-        score = None if result.outputs is None else float(result.outputs["score"])
+        outputs = result.outputs
+        score = None if outputs is None else outputs.score()
         verdict = verdict_of(score, self.thresholds)
         reason = str(result.refusal) if result.refusal is not None else None
         if verdict == "undecided" and reason is None:
@@ -115,6 +117,8 @@ class Predictor:
             verdict=verdict,
             reason=reason,
             model_id=self.manifest.model_id,
+            frames_total=None if outputs is None else outputs.frames_total,
+            frames_scored=None if outputs is None else outputs.frames_scored,
         )
 
 

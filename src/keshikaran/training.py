@@ -30,10 +30,10 @@ from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.hashing import write_durably
-from keshikaran.head import FitResult, fit_head, predict_proba
+from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION, Decoder, InProcessDecoder, PixelSpec
 from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
@@ -76,12 +76,13 @@ def train(
     progress = progress or SilentProgress()
     clock = _Clock()
     backbone = load_backbone(options.backbone)
+    decoder = InProcessDecoder()
     with Store(workspace.folder) as store, FeatureCache(workspace.features) as cache:
         with clock.stage("import"):
             images = _import_all(store, sources, progress)
             check_counts(split_images(store, options.split).counts, _hint(sources))
         with clock.stage("featurize"):
-            features, data = _featurize(store, cache, backbone, options, progress)
+            features, data = _featurize(store, cache, backbone, decoder, options, progress)
         refusals = _list_refusals(workspace, store, features)
         check_counts(data.counts(), _where_lost(workspace, refusals))
         with clock.stage("fit"):
@@ -89,7 +90,7 @@ def train(
         with clock.stage("evaluate"):
             evaluation = _evaluate(data, fit, options.policy)
         with clock.stage("bundle"):
-            run = _Run(workspace, store, backbone, options, data, fit, evaluation)
+            run = _Run(workspace, store, backbone, options, decoder, data, fit, evaluation)
             manifest = _bundle(run)
         contradictions = tuple(store.contradictions())
     result = TrainingResult(
@@ -136,6 +137,7 @@ class _Run:
     store: Store
     backbone: Backbone
     options: TrainingOptions
+    decoder: Decoder
     data: Dataset
     fit: FitResult
     evaluation: EvaluationReport
@@ -168,6 +170,7 @@ def _featurize(
     store: Store,
     cache: FeatureCache,
     backbone: Backbone,
+    decoder: Decoder,
     options: TrainingOptions,
     progress: Progress,
 ) -> tuple[FeatureTable, Dataset]:
@@ -180,12 +183,15 @@ def _featurize(
         PixelSpec(backbone.height, backbone.width, options.resize_mode),
         options.precision,
         _opener(options),
+        decoder,
     )
     features = featurize(store, cache, featurizer, list(labels), progress)
     if not np.isfinite(features.matrix).all():
         msg = f"The backbone {backbone.name} gives features that are not numbers."
         raise BackboneError(msg, "Check how the network was exported, or use another one.")
-    return features, make_dataset(features.image_ids, features.matrix, labels, sides)
+    return features, make_dataset(
+        features.image_ids, features.matrix, labels, sides, features.starts
+    )
 
 
 def _opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
@@ -220,13 +226,14 @@ def _bundle(run: _Run) -> Manifest:
         describe,
         _opener(run.options),
         _proof(run),
+        run.decoder,
     )
 
 
 def _proof(run: _Run) -> list[tuple[bytes, float]]:
     """Validation files from both ends and the middle of the scores, and their scores."""
     rows = run.data.rows("validation")
-    scores = predict_proba(run.fit.head, run.data.features[rows])
+    scores = run.data.scores(run.fit.head)[rows]
     order = scores.argsort(kind="stable")
     step = max(1, len(order) // _PARITY_IMAGES)
     chosen = [int(index) for index in order[::step]]

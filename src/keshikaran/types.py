@@ -29,6 +29,7 @@ Verdict = Literal["undecided", "pass", "review", "block"]
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.int8]
@@ -61,6 +62,8 @@ class Prediction:
         verdict: `pass`, `review`, `block`, or `undecided` when there is no score.
         reason: why there is no score, as "code: words"; None when there is one.
         model_id: the model that answered.
+        frames_total: frames or pages in the file; None if undecided.
+        frames_scored: how many of them the score is the highest of; None if undecided.
     """
 
     path: str
@@ -69,6 +72,8 @@ class Prediction:
     verdict: Verdict
     reason: str | None
     model_id: str
+    frames_total: int | None = None
+    frames_scored: int | None = None
 
     def to_dict(self) -> dict[str, str | float | None]:
         """The fields in order, ready for JSON."""

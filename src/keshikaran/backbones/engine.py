@@ -21,11 +21,13 @@ class Engine(Protocol):
         name: which program runs it.
         precision: the arithmetic it runs in.
         streams: how many calls run side by side without waiting for each other.
+        batch_size: how many images in one call make the best of a stream.
     """
 
     name: str
     precision: Precision
     streams: int
+    batch_size: int
 
     def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
         """Run the network.

@@ -34,6 +34,7 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
     precision: Precision = "f32"
+    batch_size = 1
 
     def __init__(self, model: bytes, *, streams: int) -> None:
         self.streams = streams

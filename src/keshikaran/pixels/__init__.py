@@ -9,11 +9,13 @@ from keshikaran.pixels.contract import (
     DEFAULT_LIMITS,
     PIXEL_CONTRACT_VERSION,
     RESIZE_MODES,
+    DecodedImage,
     Limits,
     PixelSpec,
     ResizeMode,
 )
-from keshikaran.pixels.decode import read_pixels
+from keshikaran.pixels.decode import decode_image, read_pixels
+from keshikaran.pixels.decoder import Decoder, InProcessDecoder
 from keshikaran.pixels.header import ImageHeader, read_header
 from keshikaran.pixels.sniff import EXTENSIONS, ImageFormat, sniff_format
 
@@ -22,11 +24,15 @@ __all__ = [
     "EXTENSIONS",
     "PIXEL_CONTRACT_VERSION",
     "RESIZE_MODES",
+    "DecodedImage",
+    "Decoder",
     "ImageFormat",
     "ImageHeader",
+    "InProcessDecoder",
     "Limits",
     "PixelSpec",
     "ResizeMode",
+    "decode_image",
     "read_header",
     "read_pixels",
     "sniff_format",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from keshikaran.types import UInt8Array
+
 PIXEL_CONTRACT_VERSION = 1
 
 ResizeMode = Literal["stretch", "crop", "pad"]
@@ -48,3 +50,21 @@ class PixelSpec:
     height: int
     width: int
     resize_mode: ResizeMode = "stretch"
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """What a network looks at to judge one image file.
+
+    A still, opaque picture has one view. Where something could hide (further frames, what
+    lies behind transparency), there are more; the image's score is the highest of its views.
+
+    Attributes:
+        views: uint8 [V, H, W, 3], RGB, upright; V >= 1. The first is what a viewer shows first.
+        frames_total: frames or pages in the file.
+        frames_scored: how many of them the views come from.
+    """
+
+    views: UInt8Array
+    frames_total: int = 1
+    frames_scored: int = 1

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from keshikaran.errors import ImageRefusedError
-from keshikaran.pixels.contract import DEFAULT_LIMITS, Limits, PixelSpec
+from keshikaran.pixels.contract import DEFAULT_LIMITS, DecodedImage, Limits, PixelSpec
 from keshikaran.pixels.header import ImageHeader, open_with_pillow, read_header
 from keshikaran.pixels.jpeg import decode_scaled, exif_orientation, is_fast_jpeg
 from keshikaran.pixels.resize import needed_size, resize
@@ -29,7 +29,7 @@ _TRANSPOSE: dict[int, Image.Transpose] = {
 }
 
 
-def read_pixels(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) -> UInt8Array:
+def decode_image(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) -> DecodedImage:
     """Turn an image file into the pixels that training, command line and server all see.
 
     Args:
@@ -38,7 +38,7 @@ def read_pixels(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) -
         limits: what the file may ask for.
 
     Returns:
-        uint8 [spec.height, spec.width, 3], RGB, upright, transparency on white.
+        Its views, each spec.height × spec.width.
 
     Raises:
         ImageRefusedError: with the reason why there are no pixels.
@@ -48,7 +48,13 @@ def read_pixels(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) -
         image = _fast_jpeg(data, header, spec)
     else:
         image = _by_pillow(data, header)
-    return np.asarray(resize(image, spec))
+    return DecodedImage(np.asarray(resize(image, spec))[None])
+
+
+def read_pixels(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) -> UInt8Array:
+    """The first view alone, uint8 [spec.height, spec.width, 3]; see `decode_image`."""
+    pixels: UInt8Array = decode_image(data, spec, limits).views[0]
+    return pixels
 
 
 def _fast_jpeg(data: bytes, header: ImageHeader, spec: PixelSpec) -> Image.Image:

@@ -5,7 +5,7 @@ A cache only: deleting `features.sqlite` loses time and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +15,9 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION, ResizeMode
 from keshikaran.store.database import Database
 from keshikaran.store.schema import FEATURE_MIGRATIONS
-from keshikaran.types import Float32Array, ImageId, Precision, chunks_of
+from keshikaran.types import Float32Array, ImageId, IntArray, Precision, chunks_of
 
 _QUERY_SIZE = 500
-_FIRST_FRAME = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +61,9 @@ class FeatureCache:
         known: set[str] = set()
         recipe_id = self._recipe_id(recipe)
         with self._db.reading() as connection:
-            for part in chunks_of(len(image_ids), _QUERY_SIZE):
-                ids = image_ids[part]
-                marks = ",".join("?" * len(ids))
+            for ids, marks in _parts(image_ids):
                 for query, key in (
-                    ("SELECT image_id FROM features WHERE recipe = ? AND frame = 0", recipe_id),
+                    ("SELECT image_id FROM features WHERE recipe = ? AND view = 0", recipe_id),
                     (
                         "SELECT image_id FROM refusals WHERE pixel_contract = ?",
                         recipe.pixel_contract,
@@ -82,15 +79,16 @@ class FeatureCache:
         vectors: Sequence[tuple[ImageId, Float32Array]],
         refusals: Sequence[tuple[ImageId, ImageRefusedError]],
     ) -> None:
-        """Add features, float32 [D] each, and refusals, in one transaction."""
+        """Add features, float32 [V, D] of each image's views, and refusals, in one transaction."""
         recipe_id = self._recipe_id(recipe)
         with self._db.transaction() as connection:
             connection.executemany(
-                "INSERT OR REPLACE INTO features (recipe, image_id, frame, vector)"
+                "INSERT OR REPLACE INTO features (recipe, image_id, view, vector)"
                 " VALUES (?, ?, ?, ?)",
                 [
-                    (recipe_id, image_id, _FIRST_FRAME, vector.astype("<f4").tobytes())
-                    for image_id, vector in vectors
+                    (recipe_id, image_id, view, row.astype("<f4").tobytes())
+                    for image_id, rows in vectors
+                    for view, row in enumerate(rows)
                 ],
             )
             connection.executemany(
@@ -103,32 +101,43 @@ class FeatureCache:
 
     def read(
         self, recipe: FeatureRecipe, image_ids: Sequence[ImageId], dim: int
-    ) -> tuple[list[ImageId], Float32Array]:
+    ) -> tuple[list[ImageId], Float32Array, IntArray]:
         """Features of those of `image_ids` that have them.
 
         Returns:
-            The ids found, in the order asked for, and float32 [len(ids), dim].
+            The n ids found, in the order asked for; float32 [R, dim], the rows of each image's
+            views one after the other; and int64 [n], where each image's rows begin.
         """
         recipe_id = self._recipe_id(recipe)
-        matrix = np.empty((len(image_ids), dim), dtype=np.float32)
-        found: list[ImageId] = []
+        views = self._views(recipe_id, image_ids)
+        found = [image_id for image_id in image_ids if image_id in views]
+        counts = np.array([views[image_id] for image_id in found], dtype=np.int64)
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        matrix = np.empty((int(counts.sum()), dim), dtype=np.float32)
+        row_of = dict(zip(found, starts.tolist(), strict=True))
         with self._db.reading() as connection:
-            for part in chunks_of(len(image_ids), _QUERY_SIZE):
-                ids = image_ids[part]
-                marks = ",".join("?" * len(ids))
-                rows = dict(
-                    connection.execute(
-                        "SELECT image_id, vector FROM features WHERE recipe = ? AND frame = 0"
-                        f" AND image_id IN ({marks})",
-                        (recipe_id, *ids),
-                    )
+            for ids, marks in _parts(image_ids):
+                for image_id, view, vector in connection.execute(
+                    "SELECT image_id, view, vector FROM features WHERE recipe = ?"
+                    f" AND image_id IN ({marks})",
+                    (recipe_id, *ids),
+                ):
+                    matrix[row_of[image_id] + view] = np.frombuffer(vector, dtype="<f4")
+        return found, matrix, starts
+
+    def _views(self, recipe_id: int, image_ids: Sequence[ImageId]) -> dict[ImageId, int]:
+        """How many views each image has; those without features are not in it."""
+        counts: dict[ImageId, int] = {}
+        with self._db.reading() as connection:
+            for ids, marks in _parts(image_ids):
+                rows = connection.execute(
+                    "SELECT image_id, count(*) FROM features WHERE recipe = ?"
+                    f" AND image_id IN ({marks}) GROUP BY image_id",
+                    (recipe_id, *ids),
                 )
-                for image_id in ids:
-                    blob = rows.get(image_id)
-                    if blob is not None:
-                        matrix[len(found)] = np.frombuffer(blob, dtype="<f4")
-                        found.append(image_id)
-        return found, matrix[: len(found)]
+                counts.update((ImageId(image_id), count) for image_id, count in rows)
+        return counts
 
     def refusals(
         self, image_ids: Sequence[ImageId], pixel_contract: int = PIXEL_CONTRACT_VERSION
@@ -136,9 +145,7 @@ class FeatureCache:
         """Those of `image_ids` that could not be decoded, and why."""
         found: dict[ImageId, ImageRefusedError] = {}
         with self._db.reading() as connection:
-            for part in chunks_of(len(image_ids), _QUERY_SIZE):
-                ids = image_ids[part]
-                marks = ",".join("?" * len(ids))
+            for ids, marks in _parts(image_ids):
                 rows = connection.execute(
                     "SELECT image_id, reason, detail FROM refusals WHERE pixel_contract = ?"
                     f" AND image_id IN ({marks})",
@@ -170,3 +177,10 @@ class FeatureCache:
                 )
                 row = connection.execute(query, key).fetchone()
         return int(row[0])
+
+
+def _parts(image_ids: Sequence[ImageId]) -> Iterator[tuple[Sequence[ImageId], str]]:
+    """Ids in pieces that fit a query, each with its placeholders."""
+    for part in chunks_of(len(image_ids), _QUERY_SIZE):
+        ids = image_ids[part]
+        yield ids, ",".join("?" * len(ids))

@@ -117,5 +117,6 @@ FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (pixel_contract, image_id)
         )
         """,
-    ),
+    ),  # A view is what is looked at of an image: a frame, composited or with its alpha dropped.
+    ("ALTER TABLE features RENAME COLUMN frame TO view",),
 )
