@@ -54,7 +54,7 @@ BalanceOption = Annotated[
     ),
 ]
 
-_TRAIN_MODULES = ("sklearn", "matplotlib", "jinja2", "tensorboardX")
+_TRAIN_MODULES = ("scipy", "sklearn", "jinja2", "tensorboardX")
 
 
 def open_workspace(chosen: Path | None) -> Workspace:
