@@ -34,8 +34,8 @@ def _path(line: Line) -> list[tuple[float, float]]:
 
 def test_roc_climbs_from_the_lower_left_to_the_upper_right(evaluation: EvaluationReport) -> None:
     curve = _path(roc_figure(evaluation).lines[-1])
-    assert curve[0] == (LEFT, BOTTOM)
-    assert curve[-1] == (RIGHT, TOP)
+    assert curve[0] == pytest.approx((LEFT, BOTTOM))
+    assert curve[-1] == pytest.approx((RIGHT, TOP))
     assert all(a[0] <= b[0] and a[1] >= b[1] for a, b in pairwise(curve))
 
 
