@@ -79,7 +79,7 @@ def train(
     decoder = InProcessDecoder()
     with Store(workspace.folder) as store, FeatureCache(workspace.features) as cache:
         with clock.stage("import"):
-            images = _import_all(store, sources, progress)
+            images = _import_all(store, sources, progress, rehash=options.rehash)
             check_counts(split_images(store, options.split).counts, _hint(sources))
         with clock.stage("featurize"):
             features, data = _featurize(store, cache, backbone, decoder, options, progress)
@@ -143,18 +143,19 @@ class _Run:
     evaluation: EvaluationReport
 
 
-def _import_all(store: Store, sources: Sequence[Source], progress: Progress) -> ImportReport:
+def _import_all(
+    store: Store, sources: Sequence[Source], progress: Progress, *, rehash: bool
+) -> ImportReport:
     total = ImportReport()
     for source in sources:
-        total += import_source(store, source, progress=progress)
+        total += import_source(store, source, progress=progress, rehash=rehash)
     return total
 
 
 def _hint(sources: Sequence[Source]) -> str:
     """What to do about missing labels, when a source has class folders that were not named."""
     folders = [name for source in sources for name in source.class_folders]
-    labelled = any(entry.label is not None for source in sources for entry in source.entries)
-    if not folders or labelled:
+    if not folders or any(source.labelled for source in sources):
         return ""
     return f"Say which folders are objectionable with --positive NAME: {', '.join(folders)}."
 

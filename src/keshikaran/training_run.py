@@ -38,6 +38,7 @@ class TrainingOptions:
         split: None repeats the workspace's last scheme, or the default.
         policy: what is objectionable, and what the thresholds are asked for.
         tensorboard: whether to write a TensorBoard run.
+        rehash: whether to read files of the sources again that look unchanged.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -48,6 +49,7 @@ class TrainingOptions:
     split: SplitScheme | None = None
     policy: Policy = field(default_factory=Policy)
     tensorboard: bool = True
+    rehash: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ MediaDirOption = Annotated[
     Path | None,
     typer.Option(help="Where the files that a label.csv names lie.", show_default=False),
 ]
+RehashOption = Annotated[
+    bool,
+    typer.Option("--rehash", help="Read every file again, also those that look unchanged."),
+]
 SchemeOption = Annotated[
     str | None,
     typer.Option(

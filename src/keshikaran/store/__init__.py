@@ -6,12 +6,12 @@ them, `workspace` knows the paths.
 """
 
 from keshikaran.store.features import FeatureCache, FeatureRecipe
+from keshikaran.store.fingerprints import Fingerprint, Fingerprints
+from keshikaran.store.places import place_of
+from keshikaran.store.records import ImageRecord, SourceEntry
 from keshikaran.store.store import (
     Contradiction,
-    ImageRecord,
-    ImportReason,
     LabelledImage,
-    SourceEntry,
     Store,
 )
 from keshikaran.store.workspace import Workspace, workspace_folder
@@ -20,11 +20,13 @@ __all__ = [
     "Contradiction",
     "FeatureCache",
     "FeatureRecipe",
+    "Fingerprint",
+    "Fingerprints",
     "ImageRecord",
-    "ImportReason",
     "LabelledImage",
     "SourceEntry",
     "Store",
     "Workspace",
+    "place_of",
     "workspace_folder",
 ]
