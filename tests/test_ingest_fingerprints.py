@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from keshikaran.hashing import content_ids, image_id_of
 from keshikaran.ingest import entries, import_source, scan_folder, scan_label_csv
 from keshikaran.pixels import Limits
 from keshikaran.store import ImageRecord, Store
+from keshikaran.types import Label
 from store_support import catalogue, deny_reading, stored_files
 from support import encode, reddish, write_classes
 
@@ -199,15 +200,15 @@ def test_whoever_featurizes_hears_of_each_batch_once_it_is_durable(
     (pictures / "red" / "text.png").write_text("no picture")
     heard: list[list[ImageRecord]] = []
 
-    def on_committed(records: object) -> None:
-        assert isinstance(records, tuple)
-        heard.append(list(records))
-        ids = [record.image_id for record in records]
+    def on_committed(images: Sequence[tuple[ImageRecord, Label | None]]) -> None:
+        heard.append([record for record, _ in images])
+        assert {label for _, label in images} <= {0, 1}
+        ids = [record.image_id for record, _ in images]
         assert store.known_images(ids) == set(ids)
 
     for _ in range(2):
         heard.clear()
-        import_source(store, scan_folder(pictures), on_committed=on_committed)
+        import_source(store, scan_folder(pictures, ["red"]), on_committed=on_committed)
         assert [len(records) for records in heard] == [4, 2]
         expected = [image_id_of(path.read_bytes()) for path in sorted(pictures.rglob("0*.png"))]
         assert [record.image_id for records in heard for record in records] == expected

@@ -15,12 +15,13 @@ from keshikaran.ingest.known import Recogniser
 from keshikaran.ingest.moved import retract_moved
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
 from keshikaran.store import Fingerprint, ImageRecord, SourceEntry, Store
-from keshikaran.types import Progress, Refusal, SilentProgress
+from keshikaran.types import Label, Progress, Refusal, SilentProgress
 
 _BATCH = 256
 _HELD_BYTES = 128 * 1024 * 1024  # of streamed entries that wait for a thread
 
-OnCommitted = Callable[[Sequence[ImageRecord]], None]
+OnCommitted = Callable[[Sequence[tuple[ImageRecord, Label | None]]], None]
+"""Told of images that are safe in the store, each with what its source says about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,8 @@ def import_source(
         report = _commit(store, source.root, batch, who)
         recogniser.remember(batch.fingerprints)
         if on_committed is not None and batch.records:
-            on_committed(tuple(batch.records))
+            labels = (entry.label for entry in batch.entries)
+            on_committed(tuple(zip(batch.records, labels, strict=True)))
         return report
 
     with progress.task("import", source.count) as task:

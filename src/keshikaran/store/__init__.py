@@ -5,6 +5,7 @@ refusals, `features` the cache of what backbones said, `schema` and `database` a
 them, `workspace` knows the paths.
 """
 
+from keshikaran.store.blobs import BlobStore
 from keshikaran.store.features import FeatureCache, FeatureRecipe
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.places import place_of
@@ -17,6 +18,7 @@ from keshikaran.store.store import (
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [
+    "BlobStore",
     "Contradiction",
     "FeatureCache",
     "FeatureRecipe",
