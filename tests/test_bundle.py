@@ -13,7 +13,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle_support import bundle, changed, manifest, opened, packed, right_answer, scoring_model
+from bundle_support import (
+    bundle,
+    manifest,
+    opened,
+    packed,
+    resealed,
+    right_answer,
+    scoring_model,
+)
 from keshikaran.backbones import Engine
 from keshikaran.bundle import (
     METADATA_KEY,
@@ -36,10 +44,7 @@ from support import FAKE_SIDE, fake_backbone
 
 def _with_manifest(text: str) -> bytes:
     """A bundle whose manifest is any text."""
-    return changed(
-        lambda model: helper.set_model_props(model, {METADATA_KEY: text}),
-        scoring_model().SerializeToString(),
-    )
+    return resealed(lambda model: helper.set_model_props(model, {METADATA_KEY: text}))
 
 
 def _with_fields(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -163,7 +168,7 @@ def test_unsafe_network_with_a_good_manifest() -> None:
     def foreign(model: onnx.ModelProto) -> None:
         model.graph.node[0].domain = "com.example"
 
-    assert "from outside ONNX" in _refusal(changed(foreign, packed())).what
+    assert "from outside ONNX" in _refusal(resealed(foreign)).what
 
 
 # Damaged manifests
@@ -254,7 +259,7 @@ def _with_two_scores(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("change", [_without_score, _without_features, _with_two_scores])
 def test_graph_without_the_right_outputs(change: Callable[[onnx.ModelProto], None]) -> None:
-    assert "does not fit its manifest" in _refusal(changed(change, packed())).what
+    assert "does not fit its manifest" in _refusal(resealed(change)).what
 
 
 def test_graph_of_another_size_than_the_manifest_says() -> None:
@@ -294,7 +299,7 @@ def _tamper(name: str) -> Callable[[onnx.ModelProto], None]:
 
 @pytest.mark.parametrize("name", ["keshikaran_head_weights", "keshikaran_head_bias", "white"])
 def test_tampered_weights_fail_the_self_test(name: str) -> None:
-    tampered = parse_bundle(changed(_tamper(name), packed()), "theirs.onnx")
+    tampered = parse_bundle(resealed(_tamper(name)), "theirs.onnx")
     with pytest.raises(BundleError, match="fails its self-test: score") as caught:
         check_self_test(tampered, opened(tampered.model))
     assert tampered.manifest.model_id in caught.value.what
@@ -397,6 +402,6 @@ def test_output_of_another_shape_than_declared_fails_the_self_test() -> None:
         axis = "keshikaran_head_axis"
         model.graph.node.append(helper.make_node("Unsqueeze", ["flat", axis], ["score"]))
 
-    theirs = parse_bundle(changed(one_score_more, packed()), "theirs.onnx")
+    theirs = parse_bundle(resealed(one_score_more), "theirs.onnx")
     with pytest.raises(BundleError, match="cannot answer its self-test"):
         check_self_test(theirs, opened(theirs.model))

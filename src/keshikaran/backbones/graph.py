@@ -65,7 +65,8 @@ def read_graph(data: bytes, origin: str) -> tuple[ModelProto, GraphSignature]:
         check_structure(model)
         check_sizes(model, signature.input_name, len(data))
     except NetworkRefusedError as refused:
-        raise BackboneError(f"{origin} {refused.words}", refused.hint) from refused
+        msg = f"{origin} {refused.words}"
+        raise BackboneError(msg, refused.hint) from refused
     return model, signature
 
 
@@ -85,7 +86,8 @@ def _signature(graph: GraphProto) -> GraphSignature:
     inputs = [value for value in graph.input if value.name not in weights]
     hint = "A backbone takes uint8 [N, H, W, 3] (RGB, fixed H and W) and gives float32 [N, D]."
     if len(inputs) != 1:
-        raise NetworkRefusedError(f"has {len(inputs)} inputs, not one.", hint)
+        words = f"has {len(inputs)} inputs, not one."
+        raise NetworkRefusedError(words, hint)
     shape = _shape(inputs[0])
     kind = inputs[0].type.tensor_type.elem_type
     if kind != TensorProto.UINT8 or not _is_image(shape):

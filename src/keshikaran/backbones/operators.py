@@ -15,29 +15,24 @@ from keshikaran.backbones.refusal import DAMAGED, SIMPLIFY, STANDARD, NetworkRef
 # nothing outside the graph. Left out on purpose: control flow, sequences, strings, optional values,
 # random numbers, image decoders, and operators whose output size depends on the pixels (NonZero,
 # Unique, Compress, NonMaxSuppression).
-ALLOWED_OPERATORS = frozenset(
-    # arithmetic and comparison
-    "Abs Add Ceil Clip Cos Div Equal Erf Exp Floor Greater GreaterOrEqual Identity Less"
-    " LessOrEqual Log Max Mean Min Mod Mul Neg Not And Or Pow Reciprocal Round Sign Sin Sqrt Sub"
-    " Sum Where Cast"
-    # activations
-    " Celu Elu Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid"
-    " Softmax Softplus Softsign Swish Tanh ThresholdedRelu"
-    # convolution, pooling, normalisation
-    " AveragePool BatchNormalization Conv Dropout GlobalAveragePool GlobalMaxPool"
-    " GroupNormalization InstanceNormalization LayerNormalization LpNormalization LpPool LRN"
-    " MaxPool RMSNormalization"
-    # matrices and reductions
-    " ArgMax Einsum Gemm MatMul ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd"
-    " ReduceSum ReduceSumSquare"
-    # shapes and places
-    " Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements GatherND"
-    " Pad Range Reshape Resize Shape Size Slice SpaceToDepth Split Squeeze Tile Transpose Unsqueeze"
-    " Upsample"
-    # whole-number arithmetic
-    " ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul"
-    " QuantizeLinear".split()
-)
+_ACCEPTED = """
+arithmetic   Abs Add And Cast Ceil Clip Cos Div Equal Erf Exp Floor Greater GreaterOrEqual Identity
+             Less LessOrEqual Log Max Mean Min Mod Mul Neg Not Or Pow Reciprocal Round Sign Sin Sqrt
+             Sub Sum Where
+activation   Celu Elu Gelu HardSigmoid HardSwish LeakyRelu LogSoftmax Mish PRelu Relu Selu Sigmoid
+             Softmax Softplus Softsign Swish Tanh ThresholdedRelu
+layer        AveragePool BatchNormalization Conv Dropout GlobalAveragePool GlobalMaxPool
+             GroupNormalization InstanceNormalization LRN LayerNormalization LpNormalization LpPool
+             MaxPool RMSNormalization
+matrix       ArgMax Einsum Gemm MatMul ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd
+             ReduceSum ReduceSumSquare
+shape        Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather GatherElements
+             GatherND Pad Range Reshape Resize Shape Size Slice SpaceToDepth Split Squeeze Tile
+             Transpose Unsqueeze Upsample
+whole number ConvInteger DequantizeLinear DynamicQuantizeLinear MatMulInteger QLinearConv
+             QLinearMatMul QuantizeLinear
+"""
+ALLOWED_OPERATORS = frozenset(word for word in _ACCEPTED.split() if word[0].isupper())
 
 MAX_INTEGER = 2**31
 """Sizes and places are smaller, so that products of two of them still fit 64 bits."""

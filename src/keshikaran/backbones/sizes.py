@@ -50,10 +50,17 @@ def check_sizes(model: ModelProto, input_name: str, file_bytes: int) -> None:
     sizes = _sizes(inferred.graph)
     _check_totals(light.graph, sizes, input_name, file_bytes)
     for value in inferred.graph.output:
-        if any(a not in (0, b) for a, b in zip(declared[value.name][1:], _shape(value)[1:])):
-            words = f"declares the output {value.name} as {declared[value.name]}"
-            words += f", but computes {_shape(value)}."
-            raise NetworkRefusedError(words, DAMAGED)
+        _check_output(value.name, declared[value.name], _shape(value))
+
+
+def _check_output(name: str, declared: list[int], computed: list[int]) -> None:
+    """A declared size of 0 is a free one; the first is the number of images."""
+    same = len(declared) == len(computed) and all(
+        one in (0, other) for one, other in zip(declared[1:], computed[1:], strict=True)
+    )
+    if not same or computed[:1] != [1]:
+        words = f"declares the output {name} as {declared}, but gives {computed} for one image."
+        raise NetworkRefusedError(words, DAMAGED)
 
 
 def _without_large_weights(model: ModelProto, input_name: str) -> ModelProto:

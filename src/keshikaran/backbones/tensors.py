@@ -12,7 +12,7 @@ from keshikaran.backbones.refusal import DAMAGED, SIMPLIFY, NetworkRefusedError
 
 MAX_ELEMENTS = 2**31
 
-BYTES_PER_ELEMENT = {
+BYTES_PER_ELEMENT: dict[int, int] = {
     TensorProto.BOOL: 1,
     TensorProto.INT8: 1,
     TensorProto.UINT8: 1,
@@ -31,7 +31,7 @@ BYTES_PER_ELEMENT = {
 
 _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _WIDE_INTEGERS = {TensorProto.INT64, TensorProto.UINT32, TensorProto.UINT64}
-_TYPED_FIELD = {
+_TYPED_FIELD: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
@@ -104,7 +104,7 @@ def _is_all_there(tensor: TensorProto, elements: int) -> bool:
 def _is_moderate(values: np.ndarray) -> bool:
     if not values.size:
         return True
-    return -MAX_INTEGER <= int(values.min()) and int(values.max()) <= MAX_INTEGER
+    return int(values.min()) >= -MAX_INTEGER and int(values.max()) <= MAX_INTEGER
 
 
 def _words(tensor: TensorProto) -> str:
