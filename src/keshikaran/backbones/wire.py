@@ -15,7 +15,7 @@ import onnx
 
 from keshikaran.backbones.refusal import DAMAGED, NetworkRefusedError
 
-MAX_FIELDS = 1_000_000
+MAX_FIELDS = 500_000
 MAX_STRUCTURE_BYTES = 32_000_000
 """Everything but weights kept as plain bytes; about 60 kB in the embedded network."""
 
