@@ -356,6 +356,14 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
         "the attribute pads out of its range",
     ),
     "operator against its definition": (plus("Relu", ["sum", "sum"]), "against its definition"),
+    "constant that goes nowhere": (
+        _nodes(helper.make_node("Constant", [], [], value=_weights("v", 2000))),
+        "against its definition",
+    ),
+    "constant with two values": (
+        plus("Constant", [], value_int=1, value=_weights("v", 2000)),
+        "against its definition",
+    ),
     # names and order
     "values in a circle": (
         _nodes(
@@ -459,6 +467,9 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
     # the encoding
     "field that nobody knows": (_raw(_field(15, b"?")), "newer kind than this program knows"),
     "name that is no text": (_raw(_field(2, b"\xff\xfe")), "is not an ONNX file"),
+    "group of the old days": (_raw(b"\x0b\x0c"), "is not an ONNX file"),
+    "graph that is a number": (_raw(b"\x38\x01"), "is not an ONNX file"),
+    "number without end": (_raw(b"\x08" + b"\xff" * 10 + b"\x01"), "is not an ONNX file"),
     "field that ends nowhere": (_raw(b"\x3a\xff\xff\xff\x7f"), "is not an ONNX file"),
     # inputs and outputs
     "picture as decimal numbers": (

@@ -118,6 +118,12 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
         read_graph(data, "theirs.onnx")
 
 
+def test_what_the_parser_itself_refuses_is_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keshikaran.backbones.graph.check_wire", len)
+    with pytest.raises(BackboneError, match=r"theirs\.onnx is not an ONNX file"):
+        read_graph(fake_backbone()[:-3], "theirs.onnx")
+
+
 # What passes
 
 

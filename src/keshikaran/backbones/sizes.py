@@ -11,7 +11,6 @@ import math
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
-from keshikaran.backbones.operators import tensors_of
 from keshikaran.backbones.refusal import DAMAGED, SIMPLIFY, NetworkRefusedError
 from keshikaran.backbones.tensors import BYTES_PER_ELEMENT
 
@@ -87,9 +86,11 @@ def _without_large_weights(model: ModelProto, input_name: str) -> ModelProto:
 
 
 def _is_large_constant(node: NodeProto) -> bool:
-    return node.op_type == "Constant" and any(
-        math.prod(tensor.dims) > _SMALL for tensor in tensors_of(node)
-    )
+    """Any other Constant stays in the copy, to be judged as it is."""
+    if node.op_type != "Constant" or node.input or len(node.output) != 1:
+        return False
+    names = [attribute.name for attribute in node.attribute]
+    return names == ["value"] and math.prod(node.attribute[0].t.dims) > _SMALL
 
 
 def _stand_in(name: str, tensor: TensorProto) -> ValueInfoProto:

@@ -8,10 +8,11 @@ installed onnx does not know: what cannot be seen cannot be judged.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import onnx
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from keshikaran.backbones.refusal import DAMAGED, NetworkRefusedError
 
@@ -22,10 +23,24 @@ MAX_STRUCTURE_BYTES = 32_000_000
 _MAX_DEPTH = 16
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _WEIGHTS = {"raw_data", "float_data", "double_data"}
-_BULK, _TEXT, _OTHER = "bulk", "text", "other"
+_FIXED = {_FIXED64: 8, _FIXED32: 4}
 
-_Kind = str | Mapping[int, Any]
-"""What a field holds: a message's own fields, or one of the three words above."""
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """What a field may hold.
+
+    Attributes:
+        wires: the encodings it may come in; others would be passed over by a parser.
+        message: the fields of the message in it; None if it holds none.
+        is_text: whether it must be UTF-8.
+        is_bulk: whether it holds weights, byte for byte.
+    """
+
+    wires: frozenset[int]
+    message: Mapping[int, _Field] | None
+    is_text: bool
+    is_bulk: bool
 
 
 def check_wire(data: bytes) -> None:
@@ -39,23 +54,23 @@ def check_wire(data: bytes) -> None:
             too large to be parsed safely.
     """
     fields = structure = 0
-    todo: list[tuple[int, int, Mapping[int, Any], int]] = [(0, len(data), _schema(), 0)]
+    todo = [(0, len(data), _schema(), 0)]
     while todo:
         position, end, schema, depth = todo.pop()
         while position < end:
             tag, position = _varint(data, position, end)
-            kind = schema.get(tag >> 3)
-            if kind is None:
+            field = schema.get(tag >> 3)
+            if field is None:
                 raise _unknown(tag >> 3)
+            if tag & 7 not in field.wires:
+                raise _no_onnx()
             start, position = _skip(data, position, end, tag & 7)
             fields += 1
-            if isinstance(kind, Mapping):
-                if tag & 7 != _LENGTH:
-                    raise _no_onnx()
-                todo.append((start, position, kind, depth + 1))
-            elif kind is not _BULK:
+            if field.message is not None:
+                todo.append((start, position, field.message, depth + 1))
+            elif not field.is_bulk:
                 structure += position - start
-                if kind is _TEXT:
+                if field.is_text:
                     _check_text(data[start:position])
             if fields > MAX_FIELDS or structure > MAX_STRUCTURE_BYTES or depth > _MAX_DEPTH:
                 raise _too_large()
@@ -79,10 +94,8 @@ def _skip(data: bytes, position: int, end: int, wire_type: int) -> tuple[int, in
         return position, _varint(data, position, end)[1]
     if wire_type == _LENGTH:
         size, position = _varint(data, position, end)
-    elif wire_type in (_FIXED64, _FIXED32):
-        size = 8 if wire_type == _FIXED64 else 4
     else:
-        raise _no_onnx()
+        size = _FIXED[wire_type]
     if position + size > end:
         raise _no_onnx()
     return position, position + size
@@ -96,25 +109,33 @@ def _check_text(text: bytes) -> None:
 
 
 @cache
-def _schema() -> Mapping[int, _Kind]:
+def _schema() -> Mapping[int, _Field]:
     """Field number → what it holds, from the installed onnx's own description."""
-    known: dict[str, dict[int, _Kind]] = {}
-    return _fields(onnx.ModelProto.DESCRIPTOR, known)
+    return _fields(onnx.ModelProto.DESCRIPTOR, {})
 
 
-def _fields(message: Any, known: dict[str, dict[int, _Kind]]) -> dict[int, _Kind]:  # noqa: ANN401
+def _fields(message: Descriptor, known: dict[str, dict[int, _Field]]) -> dict[int, _Field]:
     if message.full_name in known:
         return known[message.full_name]
-    fields: dict[int, _Kind] = {}
+    fields: dict[int, _Field] = {}
     known[message.full_name] = fields
     for field in message.fields:
-        if field.message_type is not None:
-            fields[field.number] = _fields(field.message_type, known)
-        elif field.name in _WEIGHTS:
-            fields[field.number] = _BULK
-        else:
-            fields[field.number] = _TEXT if field.type == field.TYPE_STRING else _OTHER
+        inner = field.message_type
+        fields[field.number] = _Field(
+            wires=_wires(field),
+            message=None if inner is None else _fields(inner, known),
+            is_text=field.type == field.TYPE_STRING,
+            is_bulk=field.name in _WEIGHTS,
+        )
     return fields
+
+
+def _wires(field: FieldDescriptor) -> frozenset[int]:
+    """Lists of numbers may come packed, as one run of bytes."""
+    if field.type in (field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_MESSAGE):
+        return frozenset({_LENGTH})
+    fixed = {field.TYPE_FLOAT: _FIXED32, field.TYPE_DOUBLE: _FIXED64}
+    return frozenset({fixed.get(field.type, _VARINT), _LENGTH})
 
 
 def _no_onnx() -> NetworkRefusedError:
