@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keshikaran.backbones import Engine, EngineName, open_engine
-from keshikaran.bundle import Bundle, Manifest, check_self_test, read_bundle
+from keshikaran.bundle import Bundle, Manifest, SignatureCheck, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
 from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
@@ -52,6 +52,7 @@ class Predictor:
         precision: Precision | None = None,
         streams: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        signature: SignatureCheck | None = None,
     ) -> Predictor:
         """Read a model file, check it, run its self-test.
 
@@ -61,13 +62,15 @@ class Predictor:
             precision: None takes the model's own where the machine has it, else f32.
             streams: images inferred side by side; default: one for each usable processor.
             limits: what an image file may ask for.
+            signature: who must have signed the file; None asks for no signature.
 
         Raises:
-            BundleError: the file is missing, damaged, unsafe or not a model of ours.
+            BundleError: the file is missing, damaged, unsafe, not a model of ours, or not signed
+                as asked.
             BackboneError: the engine or precision asked for cannot be had.
-            MissingExtraError: the engine asked for is not installed.
+            MissingExtraError: the engine, or what checks a signature, is not installed.
         """
-        bundle = read_bundle(Path(path))
+        bundle = read_bundle(Path(path), signature)
         opened = _open(bundle, engine, precision, streams)
         check_self_test(bundle, opened)
         return cls(bundle, opened, limits)

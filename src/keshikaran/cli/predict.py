@@ -13,7 +13,15 @@ import typer
 
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
-from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace, workspace_words
+from keshikaran.cli.options import (
+    JsonOption,
+    PublicKeyOption,
+    SignatureOption,
+    WorkspaceOption,
+    asked_signature,
+    open_workspace,
+    workspace_words,
+)
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.ingest import files_below
 from keshikaran.predictor import Predictor
@@ -38,13 +46,17 @@ def predict_command(
         typer.Option(help="Default: the one the model was made in.", show_default=False),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
+    signature: SignatureOption = None,
+    public_key: PublicKeyOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score images: one line each, in the order given."""
     if quiet and as_json:
         msg = "--quiet and --json exclude each other."
         raise UsageError(msg, "Choose one.")
-    predictor = Predictor.load(model or _latest(workspace), engine=engine, precision=precision)
+    asked = asked_signature(signature, public_key)
+    chosen = model or _latest(workspace)
+    predictor = Predictor.load(chosen, engine=engine, precision=precision, signature=asked)
     count = undecided = 0
     bars = talk.is_terminal and not sys.stdout.isatty()
     progress = TerminalProgress() if bars else SilentProgress()
