@@ -46,11 +46,13 @@ def add_rows(
 
 
 def catalogue(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of a workspace's catalogue, without the times."""
+    """Every row of a workspace's catalogue, without times and the place in the journal."""
     tables: dict[str, list[tuple[Any, ...]]] = {}
     connection = sqlite3.connect(folder / "catalogue.sqlite")
     try:
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        names = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'journal_position'"
+        ).fetchall()
         for (name,) in names:
             described = connection.execute(f"PRAGMA table_info({name})").fetchall()
             columns = ", ".join(row[1] for row in described if row[1] not in _TIMES)

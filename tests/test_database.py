@@ -89,7 +89,7 @@ def test_a_workspace_made_with_wal_opens_without_it(
 
 def test_commits_are_durable_and_references_are_checked(path: Path) -> None:
     with closing(Database(path, _ONE)) as db:
-        assert db.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert db.connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
         assert db.connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 

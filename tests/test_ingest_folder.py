@@ -481,7 +481,11 @@ def test_sources_are_left_as_they_were_and_nothing_is_written_elsewhere(
         for _ in range(2):
             import_source(store, scan_folder(pictures, ["red"]))
     assert snapshot(workspace.parent, without=workspace) == before
-    assert {path.name for path in workspace.iterdir()} == {"catalogue.sqlite", "objects"}
+    assert {path.name for path in workspace.iterdir()} == {
+        "catalogue.sqlite",
+        "journal.jsonl",
+        "objects",
+    }
 
 
 def test_stored_files_can_only_be_read(store: Store, pictures: Path, workspace: Path) -> None:

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def _says(
     store: Store, image_id: ImageId, label: Label | None, entry: str, root: str = "/pictures"
 ) -> int:
-    return store.add([], [SourceEntry(root, entry, image_id, label)], who="test")
+    return store.add([], [SourceEntry(root, entry, image_id, label)], who="test").labels
 
 
 def _label(store: Store, image_id: ImageId) -> Label | None:

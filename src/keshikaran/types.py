@@ -88,7 +88,7 @@ class Refusal:
 
     path: str
     stage: Literal["import", "decode"]
-    reason: RefusalReason | Literal["hash_mismatch", "missing_file"]
+    reason: RefusalReason | Literal["hash_mismatch", "missing_file", "sha1_collision"]
     detail: str
 
 

@@ -180,13 +180,26 @@ def _commit(store: Store, root: str, batch: _Batch, who: str) -> ImportReport:
         for record, path in zip(batch.records, batch.paths, strict=True)
         if record.image_id in fresh
     )
-    labels = store.add(list(fresh.values()), batch.entries, who=who)
-    store.record_skipped(root, batch.refusals)
+    added = store.add(list(fresh.values()), batch.entries, who=who)
+    refusals = [*batch.refusals, *_collided(batch.entries, added.collisions)]
+    store.record_skipped(root, refusals)
+    imported = len(fresh) - len(added.collisions)
     return ImportReport(
         seen=len(batch),
-        imported=len(fresh),
-        duplicates=len(ids) - len(fresh),
-        skipped=len(batch.refusals),
-        labels=labels,
-        refusals=tuple(batch.refusals),
+        imported=imported,
+        duplicates=len(batch) - imported - len(refusals),
+        skipped=len(refusals),
+        labels=added.labels,
+        refusals=tuple(refusals),
     )
+
+
+def _collided(entries: list[SourceEntry], collisions: dict[ImageId, ImageId]) -> Iterator[Refusal]:
+    for entry in entries:
+        other = collisions.get(entry.image_id)
+        if other is not None:
+            detail = (
+                f"its SHA-1 is that of image {other}, its content is not;"
+                " one of the two was made to pass for the other"
+            )
+            yield Refusal(entry.entry, "import", "sha1_collision", detail)

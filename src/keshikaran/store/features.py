@@ -19,6 +19,7 @@ from keshikaran.types import Float32Array, ImageId, Precision, chunks_of
 
 _QUERY_SIZE = 500
 _FIRST_FRAME = 0
+_IF_DAMAGED = "Delete the file: it is a cache, and the next training fills it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = Database(path, FEATURE_MIGRATIONS)
+        self._db = Database(path, FEATURE_MIGRATIONS, if_damaged=_IF_DAMAGED)
 
     def __enter__(self) -> FeatureCache:
         return self

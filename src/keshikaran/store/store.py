@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from keshikaran.errors import RefusalReason
+from keshikaran.errors import RefusalReason, StoreError
+from keshikaran.hashing import make_folder, write_error
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
-from keshikaran.store.database import Database
-from keshikaran.store.schema import CATALOGUE_MIGRATIONS
+from keshikaran.store.catalogue import Catalogue, Changes
+from keshikaran.store.lock import FolderLock
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
 
-ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file"]
+_LOCK_TIMEOUT_S = 60.0
+
+ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file", "sha1_collision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,20 @@ class Contradiction:
     objectionable: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `Store.add` did.
+
+    Attributes:
+        labels: label events appended.
+        collisions: images that were not recorded, because an image with other bytes has the
+            same SHA-1: image id → id of that one.
+    """
+
+    labels: int
+    collisions: dict[ImageId, ImageId]
+
+
 class Store:
     """Images, sources, labels, splits and refusals of one workspace.
 
@@ -84,7 +100,13 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.blobs = BlobStore(folder / "objects")
-        self._db = Database(folder / "catalogue.sqlite", CATALOGUE_MIGRATIONS)
+        self._lock = _in_use(folder)
+        try:
+            self._catalogue = Catalogue(folder)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._db = self._catalogue.database  # for reading, and for what the journal need not know
 
     def __enter__(self) -> Store:
         return self
@@ -93,8 +115,10 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue."""
-        self._db.close()
+        """Close the catalogue and let others clear up."""
+        self.blobs.close()
+        self._catalogue.close()
+        self._lock.release()
 
     # Images and where they came from
 
@@ -111,33 +135,27 @@ class Store:
 
     def add(
         self, records: Sequence[ImageRecord], entries: Sequence[SourceEntry], *, who: str
-    ) -> int:
+    ) -> Added:
         """Record images whose files are durable, their sources and their imported labels.
 
         One transaction. A label is appended only when the entry now says something else than
-        before, so that repeating an import changes nothing.
-
-        Returns:
-            How many label events were appended.
+        before, so that repeating an import changes nothing. An image that has the SHA-1 of
+        another one is not recorded, nor are its entries: one of the two was made to deceive.
         """
         now = _now()
-        with self._db.transaction() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (r.image_id, r.object_id, r.format, r.bytes, r.width, r.height, now)
-                    for r in records
-                ],
+        labels = 0
+        with self._catalogue.changing() as changes:
+            collisions = _collisions(changes, records)
+            for record in records:
+                if record.image_id not in collisions:
+                    changes.make("image", **asdict(record), at=now)
+            for entry in entries:
+                if entry.image_id not in collisions:
+                    labels += _add_entry(changes, entry, who, now)
+            changes.connection.executemany(
+                "DELETE FROM damaged_objects WHERE image_id = ?", [(e.image_id,) for e in entries]
             )
-            connection.executemany(
-                "INSERT OR IGNORE INTO sources VALUES (?, ?, ?)",
-                [(e.root, e.entry, e.image_id) for e in entries],
-            )
-            connection.executemany(
-                "DELETE FROM skipped WHERE root = ? AND entry = ?",
-                [(e.root, e.entry) for e in entries],
-            )
-            return sum(_append_import_label(connection, e, who, now) for e in entries)
+        return Added(labels, collisions)
 
     def extension_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, str]:
         """File extension of each stored image of `image_ids`."""
@@ -175,27 +193,27 @@ class Store:
         with self._db.reading() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM images").fetchone()[0])
 
+    def damaged_images(self) -> set[ImageId]:
+        """Images whose file the last check found missing or damaged, until it is repaired."""
+        with self._db.reading() as connection:
+            return {
+                ImageId(row[0])
+                for row in connection.execute("SELECT image_id FROM damaged_objects")
+            }
+
     # Labels
 
     def label_by_person(
         self, image_id: ImageId, value: Label | None, *, who: str, why: str
     ) -> None:
         """Append a person's word; None takes it back, so that what imports say holds again."""
-        with self._db.transaction() as connection:
-            connection.execute(
-                "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-                " VALUES (?, ?, 'person', '', ?, ?, ?)",
-                (image_id, value, who, why, _now()),
-            )
+        with self._catalogue.changing() as changes:
+            _say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
 
     def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
         """Append that an imported claim no longer holds."""
-        with self._db.transaction() as connection:
-            connection.execute(
-                "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-                " VALUES (?, NULL, 'import', ?, ?, ?, ?)",
-                (image_id, claim, who, why, _now()),
-            )
+        with self._catalogue.changing() as changes:
+            _say(changes, image_id, None, by="import", claim=claim, who=who, why=why, at=_now())
 
     def labelled_images(self) -> list[LabelledImage]:
         """All images with a usable label, in the order their first label arrived."""
@@ -221,13 +239,29 @@ class Store:
     # Splits
 
     def assign_splits(self, assignment: Iterable[tuple[ImageId, Split]], scheme: str) -> None:
-        """Replace all split assignments and remember the scheme that made them."""
-        with self._db.transaction() as connection:
-            connection.execute("DELETE FROM splits")
-            connection.executemany("INSERT INTO splits VALUES (?, ?)", assignment)
-            connection.execute(
-                "INSERT OR REPLACE INTO settings VALUES ('split_scheme', ?)", (scheme,)
-            )
+        """Replace all split assignments and remember the scheme that made them.
+
+        Raises:
+            StoreError: an image is on two sides; nothing changes.
+        """
+        wanted: dict[str, Split] = {}
+        for image_id, side in assignment:
+            if wanted.setdefault(image_id, side) != side:
+                msg = f"Image {image_id} is to be both {wanted[image_id]} and {side}."
+                raise StoreError(msg, "Give each image one side.")
+        with self._catalogue.changing() as changes:
+            query = "SELECT image_id, split FROM splits"
+            before: dict[str, str] = dict(changes.connection.execute(query))
+            for name in sorted(before.keys() - wanted.keys()):
+                changes.make("unsplit", image_id=name)
+            for name, side in wanted.items():
+                if before.get(name) != side:
+                    changes.make("split", image_id=name, split=side)
+            kept = changes.connection.execute(
+                "SELECT value FROM settings WHERE name = 'split_scheme'"
+            ).fetchone()
+            if kept is None or kept[0] != scheme:
+                changes.make("setting", name="split_scheme", value=scheme)
 
     def split_scheme(self) -> dict[str, str | bool]:
         """Settings of the last `assign_splits`; empty if there was none."""
@@ -247,12 +281,14 @@ class Store:
 
     def record_skipped(self, root: str, refusals: Sequence[Refusal]) -> None:
         """Remember entries of a source that could not be imported."""
+        if not refusals:
+            return
         now = _now()
-        with self._db.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
-                [(root, r.path, r.reason, r.detail, now) for r in refusals],
-            )
+        with self._catalogue.changing() as changes:
+            for r in refusals:
+                changes.make(
+                    "skipped", root=root, entry=r.path, reason=r.reason, detail=r.detail, at=now
+                )
 
     def skipped(self) -> list[Refusal]:
         """Every entry that could not be imported, in order of its path."""
@@ -266,25 +302,60 @@ class Store:
             ]
 
 
-def _append_import_label(
-    connection: sqlite3.Connection, entry: SourceEntry, who: str, now: str
-) -> int:
+def _in_use(folder: Path) -> FolderLock:
+    """Hold off who wants to replace the catalogue, until the lock is released."""
+    try:
+        make_folder(folder)
+        lock = FolderLock(folder)
+        free = lock.share(_LOCK_TIMEOUT_S)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    if not free:
+        msg = f"The catalogue in {folder} is being rebuilt by another command."
+        raise StoreError(msg, "Wait for it to finish, then try again.")
+    return lock
+
+
+def _collisions(changes: Changes, records: Sequence[ImageRecord]) -> dict[ImageId, ImageId]:
+    """Those of `records` whose SHA-1 belongs to an image with other bytes, and to which."""
+    owners: dict[str, ImageId] = {}
+    names = [record.object_id for record in records]
+    for part in chunks_of(len(names), _QUERY_SIZE):
+        marks = ",".join("?" * len(names[part]))
+        query = f"SELECT object_id, image_id FROM images WHERE object_id IN ({marks})"
+        owners.update(changes.connection.execute(query, names[part]))
+    return {
+        record.image_id: owner
+        for record in records
+        if (owner := owners.setdefault(record.object_id, record.image_id)) != record.image_id
+    }
+
+
+def _add_entry(changes: Changes, entry: SourceEntry, who: str, now: str) -> int:
+    """Returns the number of labels appended."""
+    changes.make("source", root=entry.root, entry=entry.entry, image_id=entry.image_id)
+    changes.make("found", root=entry.root, entry=entry.entry)
     if entry.label is None:
         return 0
     claim = str(Path(entry.root) / entry.entry)
-    row = connection.execute(
+    row = changes.connection.execute(
         "SELECT value FROM label_events WHERE image_id = ? AND kind = 'import' AND claim = ?"
         " ORDER BY id DESC LIMIT 1",
         (entry.image_id, claim),
     ).fetchone()
     if row is not None and row[0] == entry.label:
         return 0
-    connection.execute(
-        "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-        " VALUES (?, ?, 'import', ?, ?, '', ?)",
-        (entry.image_id, entry.label, claim, who, now),
-    )
+    _say(changes, entry.image_id, entry.label, by="import", claim=claim, who=who, why="", at=now)
     return 1
+
+
+def _say(
+    changes: Changes,
+    image_id: ImageId,
+    value: Label | None,
+    **how: str,
+) -> None:
+    changes.make("label", image_id=image_id, value=value, **how)
 
 
 def _now() -> str:
