@@ -178,7 +178,7 @@ def _commit(store: Store, root: str, batch: _Batch, who: str) -> ImportReport:
     store.blobs.sync_folders(
         path
         for record, path in zip(batch.records, batch.paths, strict=True)
-        if record.image_id in fresh
+        if record.image_id in fresh or store.blobs.wrote(path)  # or repaired
     )
     added = store.add(list(fresh.values()), batch.entries, who=who)
     refusals = [*batch.refusals, *_collided(batch.entries, added.collisions)]

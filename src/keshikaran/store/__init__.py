@@ -1,12 +1,19 @@
 """What a workspace remembers.
 
-`blobs` keeps the image files, `store` the catalogue of images, sources, labels, splits and
-refusals, `features` the cache of what backbones said, `schema` and `database` are SQLite below
-them, `workspace` knows the paths.
+`blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
+refusals, `features` caches what backbones said, `workspace` knows the paths. Below `store` lies
+`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc`
+and `rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a
+network disk.
 """
 
 from keshikaran.store.features import FeatureCache, FeatureRecipe
+from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
+from keshikaran.store.fsck import check_store
+from keshikaran.store.gc import GcReport, collect_garbage
+from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
 from keshikaran.store.store import (
+    Added,
     Contradiction,
     ImageRecord,
     ImportReason,
@@ -17,14 +24,25 @@ from keshikaran.store.store import (
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [
+    "ADVICE",
+    "LEFTOVERS",
+    "Added",
     "Contradiction",
     "FeatureCache",
     "FeatureRecipe",
+    "FsckFinding",
+    "FsckReport",
+    "GcReport",
     "ImageRecord",
     "ImportReason",
     "LabelledImage",
+    "RebuildReport",
     "SourceEntry",
     "Store",
     "Workspace",
+    "check_store",
+    "collect_garbage",
+    "rebuild_catalogue",
+    "rebuild_journal",
     "workspace_folder",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from keshikaran.types import ImageId
 _SYNC_THREADS = 4  # they wait for the disk, not for a processor
 _LOCK_TIMEOUT_S = 600.0  # a collection of millions of files is not gone through at once
 _READ_ONLY = 0o444
+_NAME = re.compile(r"([0-9a-f]{2})([0-9a-f]{2})[0-9a-f]{60}\.[a-z]{3,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class BlobStore:
         self.root = root
         self._lock: FolderLock | None = None
         self._one_at_a_time = threading.Lock()
+        self._written: set[Path] = set()
 
     def close(self) -> None:
         """Say that no file is being written any more."""
@@ -75,9 +78,13 @@ class BlobStore:
             raise write_error(path, error) from error
         there = _content(path, len(data) + 1)
         if there != data:
-            repaired = there is not None  # its name is durable: the new file's must be at once
-            write_durably(path, data, mode=_READ_ONLY, sync_folder=repaired)
+            write_durably(path, data, mode=_READ_ONLY, sync_folder=False)
+            self._written.add(path)
         return path
+
+    def wrote(self, path: Path) -> bool:
+        """Whether `put` wrote this file and its name is not durable yet."""
+        return path in self._written
 
     def sync_folders(self, paths: Iterable[Path]) -> None:
         """Make the names of stored files, and of the folders above them, durable.
@@ -85,7 +92,8 @@ class BlobStore:
         Raises:
             StoreError: the disk refuses.
         """
-        folders = {path.parent for path in paths}
+        synced = set(paths)
+        folders = {path.parent for path in synced}
         folders |= {folder.parent for folder in folders}
         folders |= {self.root, self.root.parent} if folders else set()
         try:
@@ -94,6 +102,7 @@ class BlobStore:
                     pass
         except OSError as error:
             raise write_error(self.root, error) from error
+        self._written -= synced
 
     def read(self, image_id: ImageId, extension: str) -> bytes:
         """The bytes of a stored file, which are those that were stored.
@@ -113,14 +122,6 @@ class BlobStore:
             raise ImageRefusedError("damaged_object", detail)
         return data
 
-    def files(self) -> Iterator[FileFacts]:
-        """Every file below the folder, in no order.
-
-        Raises:
-            StoreError: a folder cannot be read.
-        """
-        return files_below(self.root)
-
     def _hold(self) -> None:
         with self._one_at_a_time:
             if self._lock is not None:
@@ -131,6 +132,12 @@ class BlobStore:
                 msg = f"{self.root} is being cleared up by another command."
                 raise StoreError(msg, "Wait for it to finish, then try again.")
             self._lock = lock
+
+
+def is_object(root: Path, path: Path) -> bool:
+    """Whether a file has the name and the place of an object of the store at `root`."""
+    match = _NAME.fullmatch(path.name)
+    return match is not None and path.parent == root / match[1] / match[2]
 
 
 def files_below(folder: Path) -> Iterator[FileFacts]:

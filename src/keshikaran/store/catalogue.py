@@ -21,7 +21,7 @@ from keshikaran.store.schema import CATALOGUE_MIGRATIONS
 
 CATALOGUE_NAME = "catalogue.sqlite"
 JOURNAL_NAME = "journal.jsonl"
-_IF_DAMAGED = "Run: keshikaran rebuild"
+IF_DAMAGED = "Run: keshikaran rebuild"
 _POSITION = "SELECT id, bytes, transactions FROM journal_position"
 _WHICH_WINS = (
     "Run: keshikaran fsck. Then: keshikaran rebuild --journal, if the catalogue is right, or:"
@@ -92,11 +92,6 @@ class Catalogue:
                 start = end or self.journal.replace()
                 save_position(connection, self.journal.append(changes.made, start))
 
-    def write_journal(self) -> None:
-        """Write the journal anew from the tables."""
-        with self.database.transaction() as connection:
-            self._write_journal(connection)
-
     def _take_over(self) -> None:
         """At opening: what a process that died left in the journal, or a catalogue without one."""
         with self.database.reading() as connection:
@@ -117,7 +112,9 @@ class Catalogue:
         size = self.journal.size()
         if known is None:
             if not is_empty(connection):  # from a version without a journal
-                return self._write_journal(connection)
+                position = self.journal.replace(list(all_changes(connection)))
+                save_position(connection, position)
+                return position
             if size is None:
                 return None
             known = self.journal.start()
@@ -143,11 +140,6 @@ class Catalogue:
         save_position(connection, known)
         return known
 
-    def _write_journal(self, connection: sqlite3.Connection) -> Position:
-        position = self.journal.replace(list(all_changes(connection)))
-        save_position(connection, position)
-        return position
-
 
 def open_tables(path: Path) -> Database:
     """Open the tables alone, without a look at the journal.
@@ -156,7 +148,7 @@ def open_tables(path: Path) -> Database:
         DamagedStoreError: the file is damaged.
         StoreError: it cannot be opened.
     """
-    return Database(path, CATALOGUE_MIGRATIONS, if_damaged=_IF_DAMAGED)
+    return Database(path, CATALOGUE_MIGRATIONS, if_damaged=IF_DAMAGED)
 
 
 def save_position(connection: sqlite3.Connection, position: Position) -> None:

@@ -6,14 +6,14 @@ import random
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from keshikaran.errors import DamagedStoreError, StoreError
 from keshikaran.hashing import make_folder, write_error
 from keshikaran.store.filesystem import is_network, refuse_network
 
-_BUSY_TIMEOUT_S = 60.0
+BUSY_TIMEOUT_S = 60.0
 _NEXT_TRY_S = (0.005, 0.05)
 _ERROR_CLASS = 0xFF
 
@@ -46,7 +46,7 @@ class Database:
         refuse_network(path.parent)
         with self._plain_errors():
             self.connection = sqlite3.connect(
-                path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
         try:
             with self._plain_errors():
@@ -79,6 +79,22 @@ class Database:
         with self._plain_errors():
             yield self.connection
 
+    def problems(self, *, full: bool) -> list[str]:
+        """What SQLite finds wrong with its file, in its words.
+
+        Args:
+            full: also check that indexes agree with their tables.
+
+        Raises:
+            DamagedStoreError: so much that it cannot even look.
+        """
+        with self._plain_errors():
+            kind = "integrity_check" if full else "quick_check"
+            words = [row[0] for row in self.connection.execute(f"PRAGMA {kind}")]
+            orphans = self.connection.execute("PRAGMA foreign_key_check").fetchall()
+        found = [line for line in words if line != "ok"]
+        return [*found, *(f"row {row[1]} of {row[0]} has no row in {row[2]}" for row in orphans)]
+
     def _configure(self) -> None:
         safe = wal_is_safe(sqlite3.sqlite_version_info) and not is_network(self.path.parent)
         self._patiently(f"PRAGMA journal_mode = {'WAL' if safe else 'DELETE'}")
@@ -103,7 +119,7 @@ class Database:
 
     def _patiently(self, statement: str) -> sqlite3.Cursor:
         """Run a statement; wait for others also where SQLite itself gives up at once."""
-        deadline = time.monotonic() + _BUSY_TIMEOUT_S
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
                 return self.connection.execute(statement)
@@ -112,12 +128,8 @@ class Database:
                     raise
             time.sleep(random.uniform(*_NEXT_TRY_S))
 
-    @contextmanager
-    def _plain_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _plain(self.path, error, self._if_damaged) from error
+    def _plain_errors(self) -> AbstractContextManager[None]:
+        return plain_errors(self.path, self._if_damaged)
 
 
 def wal_is_safe(version: tuple[int, ...]) -> bool:
@@ -133,6 +145,15 @@ def is_busy(error: sqlite3.Error) -> bool:
     """Whether another connection has the database at the moment."""
     code = getattr(error, "sqlite_errorcode", None)  # errors of Python's own have none
     return code is not None and code & _ERROR_CLASS in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+@contextmanager
+def plain_errors(path: Path, if_damaged: str) -> Iterator[None]:
+    """Raise what SQLite says of the file at `path` as a `StoreError` in plain words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _plain(path, error, if_damaged) from error
 
 
 def _plain(path: Path, error: sqlite3.Error, if_damaged: str) -> StoreError:

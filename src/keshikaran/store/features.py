@@ -50,7 +50,7 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = Database(path, FEATURE_MIGRATIONS, if_damaged=_IF_DAMAGED)
+        self._db = open_cache(path)
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -171,3 +171,13 @@ class FeatureCache:
                 )
                 row = connection.execute(query, key).fetchone()
         return int(row[0])
+
+
+def open_cache(path: Path) -> Database:
+    """Open the file of a cache.
+
+    Raises:
+        DamagedStoreError: the file is damaged.
+        StoreError: it cannot be opened.
+    """
+    return Database(path, FEATURE_MIGRATIONS, if_damaged=_IF_DAMAGED)

@@ -215,7 +215,7 @@ def _read(lines: Iterator[bytes], start: Position) -> Iterator[Transaction]:
     damage: list[str] = []
     place, end = start, start.bytes
     torn = False
-    first_line = 2 if start.transactions == 0 else 1
+    first_line = 2 if start.bytes and not start.transactions else 1
     for number, line in enumerate(lines, first_line):
         end += len(line)
         record = decode(line)

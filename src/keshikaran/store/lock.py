@@ -10,9 +10,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from keshikaran.errors import StoreError
+from keshikaran.hashing import make_folder, write_error
+
 _NEXT_TRY_S = 0.05
+_TIMEOUT_S = 60.0
 
 
 class FolderLock:
@@ -77,3 +83,55 @@ class FolderLock:
         except OSError:  # this file system has no such locks
             return True
         return True
+
+
+def use_workspace(folder: Path) -> FolderLock:
+    """Hold off who wants to replace the catalogue, until the lock is released.
+
+    Raises:
+        StoreError: somebody is replacing it, or the folder cannot be made.
+    """
+    lock = FolderLock(folder)
+    try:
+        make_folder(folder)
+        free = lock.share(_TIMEOUT_S)
+    except OSError as error:
+        raise write_error(folder, error) from error
+    if not free:
+        msg = f"The catalogue in {folder} is being rebuilt by another command."
+        raise StoreError(msg, "Wait for it to finish, then try again.")
+    return lock
+
+
+@contextmanager
+def hold_workspace(folder: Path) -> Iterator[None]:
+    """`use_workspace` for the length of a block."""
+    lock = use_workspace(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def alone_in(folder: Path, why: str) -> Iterator[None]:
+    """Have a folder alone for the length of a block.
+
+    Args:
+        folder: what to lock; must exist.
+        why: who is in the way, in words.
+
+    Raises:
+        StoreError: somebody uses it, or it cannot be opened.
+    """
+    lock = FolderLock(folder)
+    try:
+        free = lock.take_alone()
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        if not free:
+            raise StoreError(why, "Wait for it to finish, then try again.")
+        yield
+    finally:
+        lock.release()

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
 from keshikaran.errors import RefusalReason, StoreError
-from keshikaran.hashing import make_folder, write_error
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.catalogue import Catalogue, Changes
-from keshikaran.store.lock import FolderLock
+from keshikaran.store.lock import use_workspace
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
-
-_LOCK_TIMEOUT_S = 60.0
 
 ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file", "sha1_collision"]
 
@@ -100,7 +97,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.blobs = BlobStore(folder / "objects")
-        self._lock = _in_use(folder)
+        self._lock = use_workspace(folder)
         try:
             self._catalogue = Catalogue(folder)
         except BaseException:
@@ -148,10 +145,11 @@ class Store:
             collisions = _collisions(changes, records)
             for record in records:
                 if record.image_id not in collisions:
-                    changes.make("image", **asdict(record), at=now)
+                    _add_image(changes, record, now)
             for entry in entries:
                 if entry.image_id not in collisions:
                     labels += _add_entry(changes, entry, who, now)
+            _find_again(changes, entries, collisions)
             changes.connection.executemany(
                 "DELETE FROM damaged_objects WHERE image_id = ?", [(e.image_id,) for e in entries]
             )
@@ -192,6 +190,13 @@ class Store:
         """Number of stored images."""
         with self._db.reading() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM images").fetchone()[0])
+
+    def object_files(self) -> Iterator[Path]:
+        """Where the file of each stored image lies or should lie."""
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT image_id, format FROM images").fetchall()
+        for image_id, name in rows:
+            yield self.blobs.path_of(image_id, EXTENSIONS[cast("ImageFormat", name)])
 
     def damaged_images(self) -> set[ImageId]:
         """Images whose file the last check found missing or damaged, until it is repaired."""
@@ -302,20 +307,6 @@ class Store:
             ]
 
 
-def _in_use(folder: Path) -> FolderLock:
-    """Hold off who wants to replace the catalogue, until the lock is released."""
-    try:
-        make_folder(folder)
-        lock = FolderLock(folder)
-        free = lock.share(_LOCK_TIMEOUT_S)
-    except OSError as error:
-        raise write_error(folder, error) from error
-    if not free:
-        msg = f"The catalogue in {folder} is being rebuilt by another command."
-        raise StoreError(msg, "Wait for it to finish, then try again.")
-    return lock
-
-
 def _collisions(changes: Changes, records: Sequence[ImageRecord]) -> dict[ImageId, ImageId]:
     """Those of `records` whose SHA-1 belongs to an image with other bytes, and to which."""
     owners: dict[str, ImageId] = {}
@@ -331,10 +322,35 @@ def _collisions(changes: Changes, records: Sequence[ImageRecord]) -> dict[ImageI
     }
 
 
+def _add_image(changes: Changes, record: ImageRecord, now: str) -> None:
+    changes.make(
+        "image",
+        image_id=record.image_id,
+        object_id=record.object_id,
+        format=record.format,
+        bytes=record.bytes,
+        width=record.width,
+        height=record.height,
+        at=now,
+    )
+
+
+def _find_again(
+    changes: Changes, entries: Sequence[SourceEntry], collisions: dict[ImageId, ImageId]
+) -> None:
+    """Entries that were skipped before and are not any more."""
+    skipped: set[tuple[str, str]] = set()
+    for root in {entry.root for entry in entries}:
+        query = "SELECT root, entry FROM skipped WHERE root = ?"
+        skipped.update(changes.connection.execute(query, (root,)))
+    for entry in entries:
+        if (entry.root, entry.entry) in skipped and entry.image_id not in collisions:
+            changes.make("found", root=entry.root, entry=entry.entry)
+
+
 def _add_entry(changes: Changes, entry: SourceEntry, who: str, now: str) -> int:
     """Returns the number of labels appended."""
     changes.make("source", root=entry.root, entry=entry.entry, image_id=entry.image_id)
-    changes.make("found", root=entry.root, entry=entry.entry)
     if entry.label is None:
         return 0
     claim = str(Path(entry.root) / entry.entry)
