@@ -1,10 +1,10 @@
 """What the store's stress tests run as processes of their own, to be killed or to compete.
 
     python -m stress.workspace_driver import WORKSPACE SOURCE
-    python -m stress.workspace_driver label WORKSPACE IMAGE_ID...
+    python -m stress.workspace_driver label WORKSPACE SOURCE
 
 Prints `ready`, and then each thing only once it is acknowledged: the ids of the images of each
-committed batch, or each image id with the label just given.
+committed batch; `label` goes on with the id of each image and the label just given to it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keshikaran.errors import KeshikaranError
-from keshikaran.ingest import import_source, scan_folder
+from keshikaran.hashing import image_id_of
+from keshikaran.ingest import Source, import_source, scan_folder
 from keshikaran.store import Added, ImageRecord, SourceEntry, Store
-from keshikaran.types import ImageId, Label
+from keshikaran.types import Label
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -56,10 +57,10 @@ def main() -> int:
     print("ready", flush=True)
     try:
         with TellingStore(Path(workspace)) as store:
-            if action == "import":
-                import_source(store, scan_folder(Path(rest[0])))
-            else:
-                _label(store, rest)
+            source = scan_folder(Path(rest[0]))
+            import_source(store, source)
+            if action == "label":
+                _label(store, source)
     except KeshikaranError as error:
         print(f"failed: {error}", flush=True)
         return 1
@@ -67,10 +68,11 @@ def main() -> int:
     return 0
 
 
-def _label(store: Store, image_ids: Sequence[str]) -> None:
-    for number, image_id in enumerate(image_ids):
+def _label(store: Store, source: Source) -> None:
+    for number, entry in enumerate(source.entries):
+        image_id = image_id_of(entry.path.read_bytes())
         value: Label = 1 if number % 2 else 0
-        store.label_by_person(ImageId(image_id), value, who="labeller", why=str(number))
+        store.label_by_person(image_id, value, who="labeller", why=str(number))
         print(image_id, value, flush=True)
 
 
