@@ -52,6 +52,57 @@ def test_a_file_cut_short_by_a_crash_is_replaced(store: BlobStore) -> None:
     assert path.read_bytes() == _DATA
 
 
+def _rot(path: Path) -> None:
+    """Same size, one bit another."""
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def test_a_damaged_file_of_the_same_size_is_not_trusted_but_replaced(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    store.sync_folders([path])
+    assert not store.wrote(path)
+    _rot(path)
+    store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert store.wrote(path)  # its new name is to be made durable
+
+
+def test_a_file_with_more_behind_it_is_replaced(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    path.chmod(0o644)
+    path.write_bytes(_DATA + b"\0")
+    store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+
+
+def test_a_file_that_cannot_be_read_any_more_is_replaced(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.put(_ID, "png", _DATA)
+    before = path.stat().st_ino
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", broken)
+        store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+    assert path.stat().st_ino != before
+
+
+def test_a_damaged_file_is_refused_when_it_is_read(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    _rot(path)
+    with pytest.raises(ImageRefusedError, match="is not what was stored") as caught:
+        store.read(_ID, "png")
+    assert caught.value.reason == "damaged_object"
+    assert str(path) in caught.value.detail
+
+
 def test_many_threads_may_store_the_same_file(store: BlobStore, tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         paths = set(pool.map(lambda _: store.put(_ID, "png", _DATA), range(64)))
