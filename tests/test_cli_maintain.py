@@ -182,3 +182,21 @@ def test_an_interrupted_imports_object_is_called_what_it_is(
     done = cli(capsys, "fsck", "-w", workspace)
     assert done.code == 0
     assert done.out.startswith("unreferenced_object  objects/")
+
+
+def test_a_lost_catalogue_is_damage_and_says_how_to_get_it_back(
+    workspace: Path, capsys: Captured
+) -> None:
+    (workspace / "catalogue.sqlite").unlink()
+    done = cli(capsys, "fsck", "-w", workspace)
+    assert (done.code, done.out) == (
+        1,
+        "damaged_catalogue  catalogue.sqlite  catalogue.sqlite is missing.\n",
+    )
+    assert "keshikaran rebuild" in done.err
+    assert not (workspace / "catalogue.sqlite").exists()
+    other = cli(capsys, "status", "-w", workspace)
+    assert other.code == 1
+    assert f"Make it again: keshikaran rebuild --workspace {workspace}" in other.err
+    assert cli(capsys, "rebuild", "-w", workspace).code == 0
+    assert cli(capsys, "status", "-w", workspace).code == 0

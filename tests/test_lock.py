@@ -56,6 +56,17 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         assert FolderLock(tmp_path).take_alone()
 
 
+def test_a_child_process_does_not_keep_what_was_given_back(tmp_path: Path) -> None:
+    held = FolderLock(tmp_path)
+    assert held.take_alone()
+    descriptor = held._descriptor
+    assert descriptor is not None
+    copy = os.dup(descriptor)  # what a forked child has
+    held.release()
+    assert FolderLock(tmp_path).take_alone()
+    os.close(copy)
+
+
 def test_a_lock_that_is_forgotten_is_given_back(tmp_path: Path) -> None:
     forgotten = FolderLock(tmp_path)
     assert forgotten.take_alone()

@@ -14,7 +14,7 @@ from keshikaran.cli.options import (
     JsonOption,
     WorkspaceOption,
     existing_workspace,
-    open_workspace,
+    traced_workspace,
     workspace_words,
 )
 from keshikaran.errors import UsageError
@@ -29,7 +29,6 @@ from keshikaran.store import (
 )
 
 _DAMAGE = 1
-_TRACES = ("catalogue.sqlite", "journal.jsonl", "objects")
 
 
 def fsck_command(
@@ -46,7 +45,7 @@ def fsck_command(
     if full and sample:
         msg = "--sample changes nothing beside --full."
         raise UsageError(msg, "Leave one of them out.")
-    place = existing_workspace(workspace)
+    place = traced_workspace(workspace)
     report = check_store(place.folder, full=full, sample=sample, progress=TerminalProgress())
     if as_json:
         result(json.dumps(asdict(report) | {"clean": report.clean}))
@@ -110,10 +109,7 @@ def rebuild_command(
     as_json: JsonOption = False,
 ) -> None:
     """Make the catalogue again from the stored files and the journal."""
-    place = existing_workspace(workspace) if journal else open_workspace(workspace)
-    if not any((place.folder / name).exists() for name in _TRACES):
-        msg = f"There is no workspace at {place.folder}."
-        raise UsageError(msg, "Check the path.")
+    place = existing_workspace(workspace) if journal else traced_workspace(workspace)
     if journal:
         report = rebuild_journal(place.folder)
     else:

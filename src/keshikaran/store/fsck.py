@@ -20,7 +20,7 @@ from keshikaran.errors import DamagedStoreError, ImageRefusedError, StoreError
 from keshikaran.hashing import TEMPORARY_PREFIX
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore, FileFacts, files_below, is_object
-from keshikaran.store.catalogue import CATALOGUE_NAME, open_tables
+from keshikaran.store.catalogue import CATALOGUE_NAME, IF_DAMAGED, JOURNAL_NAME, open_tables
 from keshikaran.store.database import Database
 from keshikaran.store.features import open_cache
 from keshikaran.store.findings import FindingKind, FsckFinding, FsckReport, by_weight
@@ -79,6 +79,7 @@ def check_store(
     with hold_workspace(folder), ExitStack() as stack:
         rows: list[_Row] | None = None
         try:
+            _refuse_lost(folder)
             database = stack.enter_context(closing(open_tables(folder / CATALOGUE_NAME)))
             _check_tables(check, database, full=full)
             rows = _rows(database)
@@ -95,6 +96,14 @@ def check_store(
             _check_cache(check)
     objects = sum(is_object(check.blobs.root, file.path) for file in files)
     return FsckReport(len(rows or ()), objects, len(chosen), by_weight(check.findings))
+
+
+def _refuse_lost(folder: Path) -> None:
+    """Opening would make an empty catalogue, for which every object is a leftover."""
+    traces = (folder / JOURNAL_NAME, folder / "objects")
+    if not (folder / CATALOGUE_NAME).exists() and any(trace.exists() for trace in traces):
+        msg = f"{CATALOGUE_NAME} is missing."
+        raise DamagedStoreError(msg, IF_DAMAGED)
 
 
 def _check_tables(check: _Check, database: Database, *, full: bool) -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from keshikaran.errors import StoreError
@@ -64,9 +64,15 @@ class FolderLock:
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._descriptor is None:
+            return
+        if sys.platform != "win32":
+            import fcntl
+
+            with suppress(OSError):  # child processes may have the descriptor too
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
+        self._descriptor = None
 
     def _take(self, *, alone: bool) -> bool:
         if sys.platform == "win32":

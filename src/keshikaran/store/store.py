@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast
 
-from keshikaran.errors import RefusalReason, StoreError
+from keshikaran.errors import ImageRefusedError, RefusalReason, StoreError
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.catalogue import Catalogue, Changes
@@ -150,10 +151,18 @@ class Store:
                 if entry.image_id not in collisions:
                     labels += _add_entry(changes, entry, who, now)
             _find_again(changes, entries, collisions)
-            changes.connection.executemany(
-                "DELETE FROM damaged_objects WHERE image_id = ?", [(e.image_id,) for e in entries]
-            )
+            self._forget_repaired(changes, entries)
         return Added(labels, collisions)
+
+    def _forget_repaired(self, changes: Changes, entries: Sequence[SourceEntry]) -> None:
+        query = "SELECT image_id, format FROM damaged_objects JOIN images USING (image_id)"
+        damaged = dict(changes.connection.execute(query))
+        for image_id in {entry.image_id for entry in entries} & damaged.keys():
+            with suppress(ImageRefusedError):  # it is damaged still
+                self.blobs.read(image_id, EXTENSIONS[damaged[image_id]])
+                changes.connection.execute(
+                    "DELETE FROM damaged_objects WHERE image_id = ?", (image_id,)
+                )
 
     def extension_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, str]:
         """File extension of each stored image of `image_ids`."""
