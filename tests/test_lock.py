@@ -116,12 +116,10 @@ def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
 def test_where_there_are_no_locks_nobody_is_kept_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import fcntl
-
     def flock(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr("keshikaran.store.lock.fcntl.flock", flock)
     with hold_workspace(tmp_path), alone_in(tmp_path, "Busy."):
         pass
 

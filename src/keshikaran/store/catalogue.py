@@ -112,7 +112,7 @@ class Catalogue:
         size = self.journal.size()
         if known is None:
             if not is_empty(connection):  # from a version without a journal
-                position = self.journal.replace(list(all_changes(connection)))
+                position = self.journal.replace(all_changes(connection))
                 save_position(connection, position)
                 return position
             if size is None:

@@ -18,7 +18,7 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -110,7 +110,7 @@ class Journal:
             raise StoreError(msg, "Update keshikaran, or choose another --workspace.")
         return Position(str(record["id"]), len(line), 0)
 
-    def replace(self, changes: Sequence[Change] = ()) -> Position:
+    def replace(self, changes: Iterable[Change] = ()) -> Position:
         """Start the journal anew, with `changes` as its first transaction.
 
         Raises:
@@ -118,7 +118,7 @@ class Journal:
         """
         first = encode({"kind": "journal", "format": _FORMAT, "id": secrets.token_hex(16)})
         start = Position(str(cast("Change", decode(first))["id"]), len(first), 0)
-        data = _transaction(changes, 1) if changes else b""
+        data = _transaction(changes, 1)
         write_durably(self.path, first + data)
         return _behind(start, data)
 
@@ -200,9 +200,12 @@ def decode(line: bytes) -> Change | None:
     return record if isinstance(record, dict) and "kind" in record else None
 
 
-def _transaction(changes: Sequence[Change], number: int) -> bytes:
-    closing: Change = {"kind": "commit", "lines": len(changes), "transaction": number}
-    return b"".join(map(encode, (*changes, closing)))
+def _transaction(changes: Iterable[Change], number: int) -> bytes:
+    lines = [encode(change) for change in changes]
+    if not lines:
+        return b""
+    lines.append(encode({"kind": "commit", "lines": len(lines), "transaction": number}))
+    return b"".join(lines)
 
 
 def _behind(place: Position, data: bytes) -> Position:

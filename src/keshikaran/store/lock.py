@@ -17,6 +17,9 @@ from pathlib import Path
 from keshikaran.errors import StoreError
 from keshikaran.hashing import make_folder, write_error
 
+if sys.platform != "win32":
+    import fcntl
+
 _NEXT_TRY_S = 0.05
 _TIMEOUT_S = 60.0
 
@@ -67,8 +70,6 @@ class FolderLock:
         if self._descriptor is None:
             return
         if sys.platform != "win32":
-            import fcntl
-
             with suppress(OSError):  # child processes may have the descriptor too
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
@@ -77,8 +78,6 @@ class FolderLock:
     def _take(self, *, alone: bool) -> bool:
         if sys.platform == "win32":
             return True
-        import fcntl
-
         if self._descriptor is None:
             self._descriptor = os.open(self._folder, os.O_RDONLY | os.O_CLOEXEC)
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH

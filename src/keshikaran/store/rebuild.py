@@ -275,7 +275,7 @@ def _keep(folder: Path, name: str, stamp: str) -> tuple[str, ...]:
 def _write_journal(folder: Path, database: Database) -> None:
     with database.transaction() as connection:
         journal = Journal(folder / JOURNAL_NAME)
-        save_position(connection, journal.replace(list(all_changes(connection))))
+        save_position(connection, journal.replace(all_changes(connection)))
 
 
 def _remove(place: Path) -> None:
