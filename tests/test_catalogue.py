@@ -107,6 +107,7 @@ def test_what_a_dying_process_left_in_the_journal_is_taken_over(tmp_path: Path) 
     kinds = [finding.kind for finding in check_store(tmp_path).findings]
     assert "journal_ahead" in kinds
     assert len(catalogue(tmp_path)["label_events"]) == 1
+    assert check_store(tmp_path, full=True).findings == check_store(tmp_path).findings
     with Store(tmp_path) as store:
         assert [image.label for image in store.labelled_images()] == [0]
     assert [row[-1] for row in catalogue(tmp_path)["label_events"]] == ["", "last words"]
@@ -203,12 +204,11 @@ def test_a_journal_that_lost_something_stops_writers_but_not_readers(
 def test_a_journal_of_another_workspace_is_noticed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         _filled(tmp_path / name)
+    with Store(tmp_path / "a") as store:
+        store.record_skipped("/r", [Refusal("long", "import", "corrupt", "x" * 200)])
     (tmp_path / "a" / "journal.jsonl").replace(tmp_path / "b" / "journal.jsonl")
-    with (
-        Store(tmp_path / "b") as store,
-        pytest.raises(DamagedStoreError, match=r"not the journal of this catalogue.*fsck"),
-    ):
-        store.label_by_person(an_id(_A), 1, who="me", why="")
+    with pytest.raises(DamagedStoreError, match=r"not the journal of this catalogue.*fsck"):
+        Store(tmp_path / "b")
     (finding, *_) = check_store(tmp_path / "b").findings
     assert finding.detail == "belongs to another catalogue"
 

@@ -14,10 +14,19 @@ import pytest
 from keshikaran.errors import StoreError
 from keshikaran.hashing import image_id_of
 from keshikaran.ingest import import_source, scan_folder
-from keshikaran.store import ADVICE, FsckFinding, FsckReport, Store, check_store, database
+from keshikaran.store import (
+    ADVICE,
+    FsckFinding,
+    FsckReport,
+    SourceEntry,
+    Store,
+    check_store,
+    database,
+)
 from keshikaran.store.blobs import files_below
 from keshikaran.store.findings import FindingKind
-from store_support import Steps, deny_reading, fail_fsync, snapshot, stored_files
+from keshikaran.types import ImageId
+from store_support import Steps, deny_reading, fail_fsync, snapshot, spoil_index, stored_files
 from support import write_classes
 
 
@@ -185,6 +194,18 @@ def test_a_damaged_feature_cache_is_named_by_a_full_check(workspace: Path) -> No
     assert (_kinds(report), report.clean) == (["damaged_cache"], False)
 
 
+def test_an_index_of_the_feature_cache_that_lies_is_named(workspace: Path) -> None:
+    path = workspace / "features.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (a, b)")
+        connection.execute("CREATE INDEX i ON t (a)")
+        connection.execute("INSERT INTO t VALUES (1, 2)")
+    spoil_index(path, "i", "t", "b")
+    report = check_store(workspace, full=True)
+    assert _kinds(report) == ["damaged_cache"]
+    assert "missing from index i" in report.findings[0].detail
+
+
 def test_images_to_repair_are_remembered_until_they_are_imported_again(
     workspace: Path, pictures: Path
 ) -> None:
@@ -200,6 +221,22 @@ def test_images_to_repair_are_remembered_until_they_are_imported_again(
         assert (report.imported, report.duplicates) == (0, 10)
         assert store.damaged_images() == set()
     assert check_store(workspace, full=True).findings == ()
+
+
+def test_recording_an_entry_again_does_not_make_a_damaged_file_well(workspace: Path) -> None:
+    flipped, cut, *_ = stored_files(workspace)
+    data = flipped.read_bytes()
+    _flip(flipped)
+    _flip(cut)
+    check_store(workspace, full=True)
+    flipped.chmod(0o644)
+    flipped.write_bytes(data)
+    with Store(workspace) as store:
+        entries = [
+            SourceEntry("/r", path.name, ImageId(path.stem), None) for path in (flipped, cut)
+        ]
+        store.add([], entries, who="test")
+        assert store.damaged_images() == {cut.stem}
 
 
 def test_an_image_that_is_well_again_is_no_longer_remembered(workspace: Path) -> None:

@@ -19,7 +19,7 @@ from keshikaran.store import (
     rebuild_journal,
 )
 from keshikaran.types import Refusal
-from store_support import Steps, catalogue, stored_files
+from store_support import Steps, catalogue, spoil_index, stored_files
 from support import bluish, encode, reddish, write_classes
 
 
@@ -307,3 +307,29 @@ def test_a_damaged_catalogue_makes_no_journal(workspace: Path) -> None:
     with pytest.raises(DamagedStoreError, match="damaged"):
         rebuild_journal(workspace)
     assert (workspace / "journal.jsonl").read_bytes() == journal
+
+
+def test_a_catalogue_whose_index_lies_makes_no_journal_but_is_rebuilt(workspace: Path) -> None:
+    rows = catalogue(workspace)
+    spoil_index(workspace / "catalogue.sqlite", "images_by_object_id", "images", "format")
+    with pytest.raises(DamagedStoreError, match=r"is damaged itself: .*keshikaran rebuild"):
+        rebuild_journal(workspace)
+    assert len(rebuild_catalogue(workspace).kept) == 1
+    assert catalogue(workspace) == rows
+    assert check_store(workspace, full=True).findings == ()
+
+
+def test_a_damaged_catalogue_is_given_up_for_less_than_it_had(workspace: Path) -> None:
+    (workspace / "journal.jsonl").unlink()
+    data = bytearray((workspace / "catalogue.sqlite").read_bytes())
+    data[4096 * 6 :] = b"\xff" * (len(data) - 4096 * 6)
+    (workspace / "catalogue.sqlite").write_bytes(data)
+    assert rebuild_catalogue(workspace).adopted == 10
+
+
+def test_a_row_that_refers_to_nothing_is_not_kept_for_its_own_sake(workspace: Path) -> None:
+    rows = catalogue(workspace)
+    with closing(sqlite3.connect(workspace / "catalogue.sqlite")) as connection, connection:
+        connection.execute("INSERT INTO sources VALUES ('/r', 'e', 'nobody')")
+    rebuild_catalogue(workspace)
+    assert catalogue(workspace) == rows
