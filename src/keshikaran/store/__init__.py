@@ -12,15 +12,15 @@ from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
-from keshikaran.store.store import (
+from keshikaran.store.records import (
     Added,
     Contradiction,
     ImageRecord,
     ImportReason,
     LabelledImage,
     SourceEntry,
-    Store,
 )
+from keshikaran.store.store import Store
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [

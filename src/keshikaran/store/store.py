@@ -5,84 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-from keshikaran.errors import ImageRefusedError, RefusalReason, StoreError
+from keshikaran.errors import ImageRefusedError, StoreError
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.catalogue import Catalogue, Changes
 from keshikaran.store.lock import use_workspace
+from keshikaran.store.recording import add_entry, add_image, collisions_of, find_again, say
+from keshikaran.store.records import (
+    Added,
+    Contradiction,
+    ImageRecord,
+    LabelledImage,
+    SourceEntry,
+)
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
-
-ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file", "sha1_collision"]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One stored image.
-
-    Attributes:
-        image_id: SHA-256 of the bytes.
-        object_id: SHA-1 of the bytes.
-        format: by magic number.
-        bytes: size of the file.
-        width: columns as stored.
-        height: rows as stored.
-    """
-
-    image_id: ImageId
-    object_id: str
-    format: ImageFormat
-    bytes: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceEntry:
-    """One entry of a source and the image found there; `label` None if it carries none."""
-
-    root: str
-    entry: str
-    image_id: ImageId
-    label: Label | None
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """One image with a usable label, in the order labels arrived."""
-
-    image_id: ImageId
-    object_id: str
-    label: Label
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """The same bytes under two labels, and the entries that say so."""
-
-    image_id: ImageId
-    acceptable: tuple[str, ...]
-    objectionable: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What `Store.add` did.
-
-    Attributes:
-        labels: label events appended.
-        collisions: images that were not recorded, because an image with other bytes has the
-            same SHA-1: image id → id of that one.
-    """
-
-    labels: int
-    collisions: dict[ImageId, ImageId]
 
 
 class Store:
@@ -143,14 +85,14 @@ class Store:
         now = _now()
         labels = 0
         with self._catalogue.changing() as changes:
-            collisions = _collisions(changes, records)
+            collisions = collisions_of(changes, records)
             for record in records:
                 if record.image_id not in collisions:
-                    _add_image(changes, record, now)
+                    add_image(changes, record, now)
             for entry in entries:
                 if entry.image_id not in collisions:
-                    labels += _add_entry(changes, entry, who, now)
-            _find_again(changes, entries, collisions)
+                    labels += add_entry(changes, entry, who, now)
+            find_again(changes, entries, collisions)
             self._forget_repaired(changes, entries)
         return Added(labels, collisions)
 
@@ -222,12 +164,12 @@ class Store:
     ) -> None:
         """Append a person's word; None takes it back, so that what imports say holds again."""
         with self._catalogue.changing() as changes:
-            _say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
+            say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
 
     def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
         """Append that an imported claim no longer holds."""
         with self._catalogue.changing() as changes:
-            _say(changes, image_id, None, by="import", claim=claim, who=who, why=why, at=_now())
+            say(changes, image_id, None, by="import", claim=claim, who=who, why=why, at=_now())
 
     def labelled_images(self) -> list[LabelledImage]:
         """All images with a usable label, in the order their first label arrived."""
@@ -314,73 +256,6 @@ class Store:
                 Refusal(str(Path(root) / entry), "import", reason, detail)
                 for root, entry, reason, detail in rows
             ]
-
-
-def _collisions(changes: Changes, records: Sequence[ImageRecord]) -> dict[ImageId, ImageId]:
-    """Those of `records` whose SHA-1 belongs to an image with other bytes, and to which."""
-    owners: dict[str, ImageId] = {}
-    names = [record.object_id for record in records]
-    for part in chunks_of(len(names), _QUERY_SIZE):
-        marks = ",".join("?" * len(names[part]))
-        query = f"SELECT object_id, image_id FROM images WHERE object_id IN ({marks})"
-        owners.update(changes.connection.execute(query, names[part]))
-    return {
-        record.image_id: owner
-        for record in records
-        if (owner := owners.setdefault(record.object_id, record.image_id)) != record.image_id
-    }
-
-
-def _add_image(changes: Changes, record: ImageRecord, now: str) -> None:
-    changes.make(
-        "image",
-        image_id=record.image_id,
-        object_id=record.object_id,
-        format=record.format,
-        bytes=record.bytes,
-        width=record.width,
-        height=record.height,
-        at=now,
-    )
-
-
-def _find_again(
-    changes: Changes, entries: Sequence[SourceEntry], collisions: dict[ImageId, ImageId]
-) -> None:
-    """Entries that were skipped before and are not any more."""
-    skipped: set[tuple[str, str]] = set()
-    for root in {entry.root for entry in entries}:
-        query = "SELECT root, entry FROM skipped WHERE root = ?"
-        skipped.update(changes.connection.execute(query, (root,)))
-    for entry in entries:
-        if (entry.root, entry.entry) in skipped and entry.image_id not in collisions:
-            changes.make("found", root=entry.root, entry=entry.entry)
-
-
-def _add_entry(changes: Changes, entry: SourceEntry, who: str, now: str) -> int:
-    """Returns the number of labels appended."""
-    changes.make("source", root=entry.root, entry=entry.entry, image_id=entry.image_id)
-    if entry.label is None:
-        return 0
-    claim = str(Path(entry.root) / entry.entry)
-    row = changes.connection.execute(
-        "SELECT value FROM label_events WHERE image_id = ? AND kind = 'import' AND claim = ?"
-        " ORDER BY id DESC LIMIT 1",
-        (entry.image_id, claim),
-    ).fetchone()
-    if row is not None and row[0] == entry.label:
-        return 0
-    _say(changes, entry.image_id, entry.label, by="import", claim=claim, who=who, why="", at=now)
-    return 1
-
-
-def _say(
-    changes: Changes,
-    image_id: ImageId,
-    value: Label | None,
-    **how: str,
-) -> None:
-    changes.make("label", image_id=image_id, value=value, **how)
 
 
 def _now() -> str:

@@ -1,0 +1,75 @@
+"""What is told to the store, and what it tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from keshikaran.errors import RefusalReason
+from keshikaran.pixels import ImageFormat
+from keshikaran.types import ImageId, Label
+
+ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file", "sha1_collision"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One stored image.
+
+    Attributes:
+        image_id: SHA-256 of the bytes.
+        object_id: SHA-1 of the bytes.
+        format: by magic number.
+        bytes: size of the file.
+        width: columns as stored.
+        height: rows as stored.
+    """
+
+    image_id: ImageId
+    object_id: str
+    format: ImageFormat
+    bytes: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEntry:
+    """One entry of a source and the image found there; `label` None if it carries none."""
+
+    root: str
+    entry: str
+    image_id: ImageId
+    label: Label | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image with a usable label, in the order labels arrived."""
+
+    image_id: ImageId
+    object_id: str
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """The same bytes under two labels, and the entries that say so."""
+
+    image_id: ImageId
+    acceptable: tuple[str, ...]
+    objectionable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `Store.add` did.
+
+    Attributes:
+        labels: label events appended.
+        collisions: images that were not recorded, because an image with other bytes has the
+            same SHA-1: image id → id of that one.
+    """
+
+    labels: int
+    collisions: dict[ImageId, ImageId]
