@@ -13,8 +13,10 @@ import pytest
 
 from keshikaran.errors import DamagedStoreError, StoreError
 from keshikaran.store import SourceEntry, Store, check_store
+from keshikaran.store.database import Database
 from keshikaran.store.journal import Journal, encode
-from keshikaran.types import Refusal
+from keshikaran.store.schema import CATALOGUE_MIGRATIONS
+from keshikaran.types import ImageId, Refusal
 from store_support import add_rows, an_id, catalogue, fail_fsync
 
 _A, _B = "a" * 40, "b" * 40
@@ -157,6 +159,29 @@ def test_a_catalogue_without_a_journal_gets_one(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").unlink()
     Store(tmp_path).close()
     assert catalogue(tmp_path) == rows
+    assert _agree(tmp_path)
+    (tmp_path / "catalogue.sqlite").unlink()
+    Store(tmp_path).close()
+    assert catalogue(tmp_path) == rows
+
+
+def test_a_workspace_of_the_first_version_is_taken_along(tmp_path: Path) -> None:
+    statements = (
+        "INSERT INTO images VALUES ('i', 'o', 'png', 1, 1, 1, 'then')",
+        "INSERT INTO sources VALUES ('/r', 'e', 'i')",
+        "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
+        " VALUES ('i', 1, 'person', '', 'me', '', 'then')",
+        "INSERT INTO splits VALUES ('i', 'test')",
+        "INSERT INTO skipped VALUES ('/r', 'x', 'corrupt', 'odd', 'then')",
+    )
+    with closing(Database(tmp_path / "catalogue.sqlite", CATALOGUE_MIGRATIONS[:1])) as old:
+        for statement in statements:
+            old.connection.execute(statement)
+    with Store(tmp_path) as store:
+        assert [image.label for image in store.labelled_images()] == [1]
+        store.label_by_person(ImageId("i"), 0, who="me", why="")
+    assert _told(tmp_path) == ["image", "source", "label", "skipped", "split", "label"]
+    rows = catalogue(tmp_path)
     assert _agree(tmp_path)
     (tmp_path / "catalogue.sqlite").unlink()
     Store(tmp_path).close()
