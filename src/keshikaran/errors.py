@@ -8,6 +8,7 @@
     ├── NotEnoughImagesError     too few labelled images, or one class only
     ├── ImageRefusedError        one image cannot be turned into pixels; carries a reason code
     ├── StoreError               the workspace cannot be read or written
+    │   └── DamagedStoreError    one of its files is not what was written
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
     └── MissingExtraError        an optional part is not installed
@@ -31,8 +32,12 @@ RefusalReason = Literal[
     "truncated",
     "corrupt",
     "unreadable_file",
+    "damaged_object",
 ]
 """Why an image was refused. A closed list: it is written to files and read by machines."""
+
+PASSING_REASONS: frozenset[RefusalReason] = frozenset({"unreadable_file", "damaged_object"})
+"""Reasons that lie with the disk, not with the image: never remembered as facts about it."""
 
 
 class KeshikaranError(Exception):
@@ -89,6 +94,10 @@ class ImageRefusedError(KeshikaranError):
 
 class StoreError(KeshikaranError):
     """The workspace cannot be read or written."""
+
+
+class DamagedStoreError(StoreError):
+    """A file of the workspace is not what was written."""
 
 
 class BackboneError(KeshikaranError):

@@ -60,9 +60,13 @@ def import_command(
     place = open_workspace(workspace)
     total = ImportReport()
     with Store(place.folder) as store:
+        damaged = store.damaged_images()
         for source in found:
             total += import_source(store, source, progress=TerminalProgress(), rehash=rehash)
         contradictions = len(store.contradictions())
+        repaired = len(damaged - store.damaged_images())
+    if repaired:
+        say(f"Repaired, because the originals were here: {repaired:,} damaged images.")
     if as_json:
         result(json.dumps(asdict(total) | {"contradictory": contradictions}))
     else:

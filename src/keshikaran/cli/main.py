@@ -18,6 +18,7 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
@@ -41,6 +42,9 @@ app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
 app.command("status")(status_command)
+app.command("fsck")(fsck_command)
+app.command("gc")(gc_command)
+app.command("rebuild")(rebuild_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 
