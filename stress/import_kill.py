@@ -40,6 +40,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 @dataclass
 class _Tally:
+    duration_s: float = 0.0
     kills: int = 0
     acknowledged: int = 0
     finished_before: int = 0
@@ -55,10 +56,11 @@ def run(size: Size) -> Finding:
     tally = _Tally()
     with tempfile.TemporaryDirectory(prefix="keshikaran-stress-", dir=memory_disk()) as folder:
         source = write_tiny_classes(Path(folder) / "pictures", count)
-        wanted, duration_s = _whole(Path(folder) / "reference", source)
+        wanted, tally.duration_s = _whole(Path(folder) / "reference", source)
         while tally.kills < times and len(tally.failures) < 10:
             workspace = Path(folder) / "workspace"
-            acknowledged = _killed(workspace, source, chance.uniform(0, duration_s), tally)
+            delay_s = chance.uniform(0, tally.duration_s)
+            acknowledged = _killed(workspace, source, delay_s, tally)
             _check(workspace, source, acknowledged, wanted, tally)
             shutil.rmtree(workspace)
     return Finding(
@@ -90,6 +92,7 @@ def _killed(workspace: Path, source: Path, delay_s: float, tally: _Tally) -> lis
     process = start("import", workspace, source)
     assert process.stdout is not None
     process.stdout.readline()
+    started = time.perf_counter()
     killer = threading.Timer(delay_s, process.kill)
     killer.start()
     lines = process.stdout.read().splitlines(keepends=True)
@@ -99,7 +102,8 @@ def _killed(workspace: Path, source: Path, delay_s: float, tally: _Tally) -> lis
     if code < 0:
         tally.kills += 1
     elif code == 0:
-        tally.finished_before += 1
+        tally.finished_before += 1  # other work slowed the reference down: kill earlier
+        tally.duration_s = time.perf_counter() - started
     else:
         tally.failures.append(f"the import failed by itself: {lines[-1:]}")
     return [line.strip() for line in lines if len(line) == 65]  # cut lines are no promise
