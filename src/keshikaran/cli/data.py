@@ -37,8 +37,10 @@ PARTLY = 3
 
 def import_command(
     sources: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of class folders, image files, or a label.csv."),
+        list[str],
+        typer.Argument(
+            help="Folders of class folders, archives, image files, a label.csv, or s3://…"
+        ),
     ],
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,

@@ -137,6 +137,8 @@ def import_source(
                 batch = _Batch()
         total += commit()
         recogniser.flush()
+    refused = {refusal.path for refusal in total.refusals}
+    store.clear_skipped(source.root, [n for n in source.containers if n not in refused])
     return total + ImportReport(labels=retract_moved(store, source, limits, who))
 
 

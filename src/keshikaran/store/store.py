@@ -224,6 +224,15 @@ class Store:
                 [(root, r.path, r.reason, r.detail, now) for r in refusals],
             )
 
+    def clear_skipped(self, root: str, entries: Sequence[str]) -> None:
+        """Forget refusals that no longer hold."""
+        if not entries:
+            return
+        with self._db.transaction() as connection:
+            connection.executemany(
+                "DELETE FROM skipped WHERE root = ? AND entry = ?", [(root, e) for e in entries]
+            )
+
     def skipped(self) -> list[Refusal]:
         """Every entry that could not be imported, in order of its path."""
         with self._db.reading() as connection:
