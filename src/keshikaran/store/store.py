@@ -17,6 +17,7 @@ from keshikaran.store.fingerprints import Fingerprints
 from keshikaran.store.places import place_of
 from keshikaran.store.records import ImageRecord, SourceEntry
 from keshikaran.store.schema import CATALOGUE_MIGRATIONS
+from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
@@ -55,6 +56,7 @@ class Store:
         self.blobs = BlobStore(folder / "objects")
         self._db = Database(folder / "catalogue.sqlite", CATALOGUE_MIGRATIONS)
         self.fingerprints = Fingerprints(self._db)
+        self.visited = Visited(self._db)
 
     def __enter__(self) -> Store:
         return self
