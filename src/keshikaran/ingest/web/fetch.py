@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import urljoin
@@ -154,29 +155,26 @@ class Fetcher:
             preload_content=False,
             decode_content=False,
         )
-        target = response.headers.get("Location")
-        if response.status in _REDIRECTS and target:
-            response.close()
-            return target
-        return _content(response, max_bytes, cut=cut)
+        with closing(response):
+            target = response.headers.get("Location")
+            if response.status in _REDIRECTS and target:
+                return target
+            return _content(response, max_bytes, cut=cut)
 
 
 def _content(response: urllib3.BaseHTTPResponse, max_bytes: int, *, cut: bool) -> bytes:
-    try:
-        _check_head(response, max_bytes, cut=cut)
-        data = bytearray()
-        while more := response.read1(_CHUNK):
-            data += more
-            if len(data) > max_bytes:
-                break
-        if len(data) <= max_bytes:
-            response.release_conn()
-        elif not cut:
-            detail = f"it has more than {max_bytes:,} bytes, the limit"
-            raise FetchError("too_many_bytes", detail)
-        return bytes(data[:max_bytes])
-    finally:
-        response.close()
+    _check_head(response, max_bytes, cut=cut)
+    data = bytearray()
+    while more := response.read1(_CHUNK):
+        data += more
+        if len(data) > max_bytes:
+            break
+    if len(data) <= max_bytes:
+        response.release_conn()
+    elif not cut:
+        detail = f"it has more than {max_bytes:,} bytes, the limit"
+        raise FetchError("too_many_bytes", detail)
+    return bytes(data[:max_bytes])
 
 
 def _check_head(response: urllib3.BaseHTTPResponse, max_bytes: int, *, cut: bool) -> None:
