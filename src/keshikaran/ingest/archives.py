@@ -183,7 +183,7 @@ def _members(path: Path, limits: ArchiveLimits) -> Iterator[Member]:
             part for part in member.name.replace("\\", "/").split("/") if part not in ("", ".")
         ]
         if not any(is_passed_over(part) and part != ".." for part in parts):
-            yield replace(member, name=_written("/".join(parts)))
+            yield replace(member, name=_written("/".join(parts) or "(no name)"))
 
 
 def _written(name: str) -> str:

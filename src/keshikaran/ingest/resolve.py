@@ -67,7 +67,7 @@ def resolve_sources(
 def _tell_apart(paths: Sequence[Path | str]) -> _Named:
     named = _Named()
     for text in map(str, paths):
-        if _ADDRESS.match(text):
+        if _ADDRESS.match(text) and not is_folder(Path(text)):
             _refuse_web(text)
             named.remotes.append(text)
             continue
