@@ -20,7 +20,7 @@ from keshikaran.cli.options import (
 )
 from keshikaran.errors import MissingExtraError
 from keshikaran.ingest import import_source
-from keshikaran.store import Store
+from keshikaran.store import Store, update_skipped
 from keshikaran.types import Label
 
 _MODULES = ("urllib3", "protego")
@@ -72,9 +72,11 @@ def import_urls_command(
         ignore_robots=ignore_robots,
         allow_private=allow_private,
     )
-    with Store(open_workspace(workspace).folder) as store:
+    place = open_workspace(workspace)
+    with Store(place.folder) as store:
         source = UrlSource(store, entries, options, again=refetch)
         done = import_source(store, source, progress=TerminalProgress())
+        update_skipped(place.skipped, store.skipped())
         contradictions = len(store.contradictions())
     if as_json:
         result(json.dumps(asdict(done) | {"contradictory": contradictions}))
