@@ -364,7 +364,7 @@ def test_xz_that_asks_for_much_memory_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.tar.xz", PACKERS["tar.xz"](tar_bytes(pictures(1))))
-    monkeypatch.setattr("keshikaran.ingest.packed._XZ_MEMORY", 1000)
+    monkeypatch.setattr("keshikaran.ingest.forward._XZ_MEMORY", 1000)
     (refusal,) = _import(store, path).refusals
     assert refusal.reason == "damaged_archive"
     assert "Memory usage limit" in refusal.detail

@@ -416,6 +416,19 @@ def test_the_address_that_was_checked_is_the_one_that_is_used(store: Store, site
     assert _reason(report)[0] == "address_refused"
 
 
+def test_numbers_of_ipv6_need_no_brackets_to_be_resolved(store: Store, site: Site) -> None:
+    asked: list[str] = []
+
+    def resolve(host: str, _: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"]
+
+    site.routes = {"/a.png": content(encode(reddish(1)))}
+    url = site.url("/a.png", "[2606:4700::1111]")
+    assert _fetch(store, [url], guard=guard_for(resolve)).imported == 1
+    assert set(asked) == {"2606:4700::1111"}
+
+
 def test_of_several_addresses_only_public_ones_are_used(store: Store, site: Site) -> None:
     site.routes = {"/a.png": content(encode(reddish(1)))}
     guard = guard_for(lambda *_: ["10.0.0.1", "::1", "127.0.0.1"])

@@ -6,11 +6,11 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from keshikaran.ingest.forward import ForwardFile
 from keshikaran.ingest.packed import (
     DAMAGE,
     ArchiveLimits,
     ArchiveStop,
-    ForwardFile,
     Member,
     Problem,
     in_words,

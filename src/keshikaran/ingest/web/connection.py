@@ -97,7 +97,7 @@ class Guard:
 
     def _allowed(self, host: str, port: int) -> list[str]:
         try:
-            found = [text.partition("%")[0] for text in self._resolver(host, port)]
+            found = [text.partition("%")[0] for text in self._resolver(host.strip("[]"), port)]
             addresses = [parse_address(text) for text in found]
         except (OSError, ValueError) as error:
             detail = f"{host} leads to no address: {getattr(error, 'strerror', None) or error}"
