@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby, islice
 
 from keshikaran.ingest.packed import Member, Problem
 
@@ -30,6 +30,7 @@ _LABELS = ("cls", "json")  # the first one counts most
 _FIELDS = ("label", "cls", "class", "target")
 _CLASS_CHARACTERS = 200
 _LABEL_BYTES = 1 << 20
+_SAMPLE_MEMBERS = 1000
 _SAMPLE_BYTES = 256 << 20  # held until the sample is complete and its label known
 
 Take = Callable[[Member], bytes | Problem]
@@ -58,26 +59,37 @@ def samples_of(members: Iterable[Member], take: Take) -> Iterator[Sample]:
         take: reads an image now, or says why not.
     """
     for _, group in groupby(members, lambda member: _key_of(member.name)[0]):
-        sample = Sample()
-        labels: dict[str, bytes] = {}
-        others: list[str] = []
-        held = 0
-        for member in group:
-            kind = _key_of(member.name)[1]
-            if kind.rpartition(".")[2] in _PICTURES:
-                content = _too_much() if held > _SAMPLE_BYTES else take(member)
-                held += len(content) if isinstance(content, bytes) else 0
-                sample.pictures.append((member.name, content))
-                continue
-            others.append(member.name)
-            if kind in _LABELS and member.problem is None and member.size <= _LABEL_BYTES:
-                read = member.read()
-                labels[kind] = read if isinstance(read, bytes) else b""
-        sample.has_label = bool(labels and sample.pictures)
-        sample.class_name = _class_of(labels)
-        if not sample.pictures:
-            sample.pictures = [(name, _no_picture()) for name in others]
-        yield sample
+        for part in _parts(group):
+            yield _sample(part, take)
+
+
+def _parts(group: Iterator[Member]) -> Iterator[Iterator[Member]]:
+    """A group, in pieces if it is absurdly large: it has to be held."""
+    for first in group:
+        yield chain([first], islice(group, _SAMPLE_MEMBERS - 1))
+
+
+def _sample(members: Iterable[Member], take: Take) -> Sample:
+    sample = Sample()
+    labels: dict[str, bytes] = {}
+    others: list[str] = []
+    held = 0
+    for member in members:
+        kind = _key_of(member.name)[1]
+        if kind.rpartition(".")[2] in _PICTURES:
+            content = _too_much() if held > _SAMPLE_BYTES else take(member)
+            held += len(content) if isinstance(content, bytes) else 0
+            sample.pictures.append((member.name, content))
+            continue
+        others.append(member.name)
+        if kind in _LABELS and member.problem is None and member.size <= _LABEL_BYTES:
+            read = member.read()
+            labels[kind] = read if isinstance(read, bytes) else b""
+    sample.has_label = bool(labels and sample.pictures)
+    sample.class_name = _class_of(labels)
+    if not sample.pictures:
+        sample.pictures = [(name, _no_picture()) for name in others]
+    return sample
 
 
 def _key_of(name: str) -> tuple[str, str]:
