@@ -18,6 +18,7 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.train import train_command
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("import")(import_command)
+app.command("import-urls")(import_urls_command)
 app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)

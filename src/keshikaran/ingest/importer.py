@@ -116,16 +116,15 @@ def import_source(
     """
     progress = progress or SilentProgress()
     recogniser = Recogniser(store, source.root, limits, rehash=rehash)
-    total = ImportReport()
+    reports: list[ImportReport] = []
     batch = _Batch()
 
-    def commit() -> ImportReport:
-        report = _commit(store, source.root, batch, who)
+    def commit() -> None:
+        reports.append(_commit(store, source.root, batch, who))
         recogniser.remember(batch.fingerprints)
         if on_committed is not None and batch.records:
             labels = (entry.label for entry in batch.entries)
             on_committed(tuple(zip(batch.records, labels, strict=True)))
-        return report
 
     with progress.task("import", source.count) as task:
         for item, result in _accept_all(store, source, recogniser, limits):
@@ -135,11 +134,26 @@ def import_source(
                 batch.refusals.append(result)
             task.advance()
             if len(batch) >= _BATCH:
-                total += commit()
+                commit()
                 batch = _Batch()
-        total += commit()
+        commit()
         recogniser.flush()
+    total = _sum(reports)
+    refused = {refusal.path for refusal in total.refusals}
+    store.clear_skipped(source.root, [n for n in source.containers if n not in refused])
     return total + ImportReport(labels=retract_moved(store, source, limits, who))
+
+
+def _sum(reports: Sequence[ImportReport]) -> ImportReport:
+    """All of them together; unlike `+`, in time that grows with their number only."""
+    return ImportReport(
+        sum(report.seen for report in reports),
+        sum(report.imported for report in reports),
+        sum(report.duplicates for report in reports),
+        sum(report.skipped for report in reports),
+        sum(report.labels for report in reports),
+        tuple(refusal for report in reports for refusal in report.refusals),
+    )
 
 
 _Result = _Accepted | Refusal

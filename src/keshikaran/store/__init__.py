@@ -1,10 +1,11 @@
 """What a workspace remembers.
 
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
-refusals, `features` caches what backbones said, `workspace` knows the paths. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc`
-and `rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a
-network disk.
+refusals, `fingerprints` what need not be read again, `visited` what an entry gave before,
+`features` caches what backbones said, `skipped_file` is the list for people, `workspace` knows the
+paths; `records` and `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`,
+`database`) and `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them;
+`lock` keeps them out of each other's way; `filesystem` knows a network disk.
 """
 
 from keshikaran.store.blobs import BlobStore
@@ -22,6 +23,7 @@ from keshikaran.store.records import (
     LabelledImage,
     SourceEntry,
 )
+from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
 from keshikaran.store.workspace import Workspace, workspace_folder
 
@@ -49,5 +51,7 @@ __all__ = [
     "place_of",
     "rebuild_catalogue",
     "rebuild_journal",
+    "update_skipped",
     "workspace_folder",
+    "write_skipped",
 ]

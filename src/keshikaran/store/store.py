@@ -24,6 +24,7 @@ from keshikaran.store.records import (
     LabelledImage,
     SourceEntry,
 )
+from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
@@ -50,6 +51,7 @@ class Store:
             raise
         self._db = self._catalogue.database  # for reading, and for what the journal need not know
         self.fingerprints = Fingerprints(self._db)
+        self.visited = Visited(self._db)
 
     def __enter__(self) -> Store:
         return self
@@ -248,6 +250,19 @@ class Store:
                 changes.make(
                     "skipped", root=root, entry=r.path, reason=r.reason, detail=r.detail, at=now
                 )
+
+    def clear_skipped(self, root: str, entries: Sequence[str]) -> None:
+        """Forget refusals that no longer hold."""
+        if not entries:
+            return
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT entry FROM skipped WHERE root = ?", (root,))
+            stale = {row[0] for row in rows}.intersection(entries)
+        if not stale:
+            return
+        with self._catalogue.changing() as changes:
+            for entry in sorted(stale):
+                changes.make("found", root=root, entry=entry)
 
     def skipped(self) -> list[Refusal]:
         """Every entry that could not be imported, in order of its path."""
