@@ -10,6 +10,7 @@
     ├── StoreError               the workspace cannot be read or written
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
+    ├── IsolationError           no process can be started to decode images in
     └── MissingExtraError        an optional part is not installed
 
 Each carries what happened, on which file, and what to do about it. The command line prints
@@ -31,8 +32,15 @@ RefusalReason = Literal[
     "truncated",
     "corrupt",
     "unreadable_file",
+    "decoder_died",
+    "decode_timeout",
 ]
 """Why an image was refused. A closed list: it is written to files and read by machines."""
+
+PASSING_REASONS: frozenset[RefusalReason] = frozenset(
+    {"unreadable_file", "decoder_died", "decode_timeout"}
+)
+"""Reasons that may be gone at the next try: nothing remembers them as a fact about the image."""
 
 
 class KeshikaranError(Exception):
@@ -97,6 +105,10 @@ class BackboneError(KeshikaranError):
 
 class BundleError(KeshikaranError):
     """A model file is missing, damaged or not one of ours."""
+
+
+class IsolationError(KeshikaranError):
+    """No process can be started to decode images in."""
 
 
 class MissingExtraError(KeshikaranError):
