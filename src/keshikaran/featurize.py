@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from keshikaran.backbones import Backbone, Engine
-from keshikaran.errors import ImageRefusedError
+from keshikaran.errors import PASSING_REASONS, ImageRefusedError
 from keshikaran.inference import Inferred, Pipeline, infer_many
 from keshikaran.pixels import Decoder, InProcessDecoder, PixelSpec
 from keshikaran.store import FeatureCache, FeatureRecipe, Store
@@ -155,7 +155,7 @@ class _Writer:
         if result.outputs is not None:
             self._vectors.append((result.key, result.outputs[output]))
         elif result.refusal is not None:
-            if result.refusal.reason == "unreadable_file":
+            if result.refusal.reason in PASSING_REASONS:
                 self.passing[result.key] = result.refusal
             else:
                 self._refusals.append((result.key, result.refusal))

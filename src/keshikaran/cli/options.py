@@ -11,6 +11,7 @@ import typer
 
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, UsageError
+from keshikaran.pixels.isolated import Isolation
 from keshikaran.store import Workspace, workspace_folder
 
 WorkspaceOption = Annotated[
@@ -21,6 +22,12 @@ WorkspaceOption = Annotated[
         help="Where everything is kept. Default: $KESHIKARAN_WORKSPACE, else"
         " ./keshikaran-workspace.",
         show_default=False,
+    ),
+]
+IsolationOption = Annotated[
+    Isolation,
+    typer.Option(
+        help="Decode images in child processes with limits, or (off) in this one."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]

@@ -13,7 +13,7 @@ import typer
 
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
-from keshikaran.cli.options import JsonOption, WorkspaceOption, open_workspace, workspace_words
+from keshikaran.cli.options import IsolationOption, JsonOption, WorkspaceOption, open_workspace, workspace_words
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.ingest import files_below
 from keshikaran.predictor import Predictor
@@ -38,13 +38,31 @@ def predict_command(
         typer.Option(help="Default: the one the model was made in.", show_default=False),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
+    isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score images: one line each, in the order given."""
     if quiet and as_json:
         msg = "--quiet and --json exclude each other."
         raise UsageError(msg, "Choose one.")
-    predictor = Predictor.load(model or _latest(workspace), engine=engine, precision=precision)
+    path = model or _latest(workspace)
+    with Predictor.load(
+        path, engine=engine, precision=precision, isolation=isolation
+    ) as predictor:
+        count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)
+    if not count:
+        say("No image was given: the folder or list is empty.")
+    elif not quiet and not as_json:
+        where = workspace_words(workspace)
+        say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
+    if undecided:
+        raise typer.Exit(_PARTLY)
+
+
+def _score(
+    predictor: Predictor, images: list[str], *, quiet: bool, as_json: bool
+) -> tuple[int, int]:
+    """Print a line for each image; returns how many there were and how many stayed undecided."""
     count = undecided = 0
     bars = talk.is_terminal and not sys.stdout.isatty()
     progress = TerminalProgress() if bars else SilentProgress()
@@ -56,13 +74,7 @@ def predict_command(
             result(prediction_line(prediction, quiet=quiet, as_json=as_json))
             if task is not None:
                 task.advance()
-    if not count:
-        say("No image was given: the folder or list is empty.")
-    elif not quiet and not as_json:
-        where = workspace_words(workspace)
-        say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
-    if undecided:
-        raise typer.Exit(_PARTLY)
+    return count, undecided
 
 
 def prediction_line(prediction: Prediction, *, quiet: bool = False, as_json: bool = False) -> str:
