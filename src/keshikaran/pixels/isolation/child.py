@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
+import io
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -17,6 +18,13 @@ from keshikaran.pixels.isolation.confine import peak_memory
 from keshikaran.pixels.isolation.messages import Reply, Request
 
 DecodeFunction = Callable[[bytes, PixelSpec, Limits], DecodedImage]
+_ORIENTATION_TAG = 0x0112
+# Loaded by Pillow on first need. Each format's module too: else the first rare one loads all.
+_USED_LATER = (
+    *("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "MpoImagePlugin"),
+    *("PngImagePlugin", "TiffImagePlugin", "WebPImagePlugin"),
+    *("ExifTags", "ImageChops", "ImageCms", "ImageMode", "ImageOps", "ImageSequence"),
+)
 _WORN_BYTES = 256 * 1024 * 1024
 
 
@@ -98,25 +106,22 @@ class _ImportWatch:
 
 def warm_up(decode: DecodeFunction, limits: Limits) -> None:
     """Load whatever decoding loads on first use, by decoding a small picture of each kind."""
-    import io
-
-    from PIL import ExifTags, Image, ImageCms, ImageMode, ImageSequence, MpoImagePlugin, TiffTags
-
-    del ExifTags, ImageCms, ImageMode, ImageSequence, MpoImagePlugin, TiffTags
+    for name in _USED_LATER:
+        importlib.import_module(f"PIL.{name}")
+    Image = importlib.import_module("PIL.Image")
     exif = Image.Exif()
-    exif[0x0112] = 6
-    frames = [Image.new("RGBA", (8, 8), (level, 0, 0, level)) for level in (0, 255)]
-    plain = [frame.convert("RGB") for frame in frames]
-    many: dict[str, Any] = {"save_all": True, "append_images": frames[1:]}
-    kinds: list[tuple[str, Image.Image, dict[str, Any]]] = [
-        ("JPEG", plain[0], {"exif": exif}),
-        ("JPEG", plain[0].convert("CMYK"), {}),
-        ("PNG", frames[0], many),
+    exif[_ORIENTATION_TAG] = 6
+    clear, solid = (Image.new("RGBA", (8, 8), (level, 0, 0, level)) for level in (0, 255))
+    red, black = solid.convert("RGB"), clear.convert("RGB")
+    kinds: list[tuple[str, Any, dict[str, Any]]] = [
+        ("JPEG", red, {"exif": exif}),
+        ("JPEG", red.convert("CMYK"), {}),
+        ("PNG", clear, {"save_all": True, "append_images": [solid]}),
         ("PNG", Image.new("I;16", (8, 8)), {}),
-        ("WEBP", frames[0], {**many, "exif": exif}),
-        ("GIF", plain[0], {**many, "append_images": plain[1:]}),
-        ("BMP", plain[0], {}),
-        ("TIFF", plain[0], {"save_all": True, "append_images": plain[1:]}),
+        ("WEBP", clear, {"save_all": True, "append_images": [solid], "exif": exif}),
+        ("GIF", red, {"save_all": True, "append_images": [black]}),
+        ("BMP", red, {}),
+        ("TIFF", red, {"save_all": True, "append_images": [black]}),
     ]
     for image_format, picture, options in kinds:
         file = io.BytesIO()

@@ -29,12 +29,14 @@ HINT = (
 def command(module: str) -> list[str]:
     """The command that runs `main` of one of our modules, and nothing of the user's.
 
-    Without `site`, since the path is handed over whole, and without the current folder.
+    Without `site`, since the path is handed over whole, and without the current folder. Garbage
+    is not collected while modules load: there is none.
     """
     if not sys.executable:
         what = "There is no Python interpreter to start decoder processes with."
         raise IsolationError(what, HINT)
-    return [sys.executable, "-S", "-P", "-c", f"from {module} import main; main()"]
+    start = f"import gc; gc.disable(); from {module} import main; main()"
+    return [sys.executable, "-S", "-P", "-c", start]
 
 
 def environment() -> dict[str, str]:

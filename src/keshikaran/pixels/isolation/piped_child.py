@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import IO
@@ -18,6 +19,7 @@ def main() -> None:
     settings = ChildSettings.from_json(port.read_packet())
     decode = find_function(settings.function)
     warm_up(decode, settings.limits)
+    gc.enable()
     limit_resources(settings.memory_bytes, settings.cpu_s, None)
     port.write_packet(b"ready")
     serve(port, decode, settings.limits)

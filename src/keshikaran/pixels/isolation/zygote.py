@@ -47,8 +47,8 @@ def main() -> None:
     except Exception as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"[:500]}).encode())
         os._exit(1)
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # children shall not touch, and so copy, what they share
+    gc.enable()
     control.send(b"{}")
     zygote = _Zygote(control, settings, decode, set())
     with contextlib.suppress(OSError):
