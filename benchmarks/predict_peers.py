@@ -25,7 +25,7 @@ from pathlib import Path
 from keshikaran import Predictor
 predictor = Predictor.load(sys.argv[1], precision=sys.argv[2])
 paths = Path(sys.argv[3]).read_text().split("\\n")
-next(predictor.predict_many(paths[:1]))
+list(predictor.predict_many(paths[:8]))
 started = time.perf_counter()
 count = sum(1 for _ in predictor.predict_many(paths))
 print(json.dumps({"images_per_s": count / (time.perf_counter() - started)}))

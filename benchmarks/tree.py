@@ -26,9 +26,7 @@ def tree(root: int) -> list[int]:
 def cpu_s(root: int) -> float:
     """Processor seconds of `root`, its descendants, and those of them that were reaped."""
     fields = dict(_all())
-    return sum(
-        sum(map(int, fields[pid][_TIMES])) for pid in tree(root) if pid in fields
-    ) / _TICKS
+    return sum(sum(map(int, fields[pid][_TIMES])) for pid in tree(root) if pid in fields) / _TICKS
 
 
 def memory_mb(root: int) -> tuple[float, int]:

@@ -11,7 +11,16 @@ import numpy as np
 import onnx
 
 from keshikaran.backbones import Backbone, Engine, open_engine
-from keshikaran.bundle import Bundle, Manifest, SelfTest, pack, parse_bundle, run_self_test
+from keshikaran.bundle import (
+    DIGEST_KEY,
+    Bundle,
+    Manifest,
+    SelfTest,
+    pack,
+    parse_bundle,
+    run_self_test,
+    seal,
+)
 from keshikaran.export import build_scoring_graph
 from keshikaran.head import Head
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION
@@ -120,3 +129,15 @@ def packed(**fields: Any) -> bytes:
 def bundle(**fields: Any) -> Bundle:
     """The same, checked."""
     return parse_bundle(packed(**fields), "model.onnx")
+
+
+def resealed(change: Callable[[onnx.ModelProto], object], data: bytes | None = None) -> bytes:
+    """A bundle after one change by somebody who knows how to make the digest fit again."""
+
+    def unsealed(model: onnx.ModelProto) -> None:
+        for entry in [*model.metadata_props]:
+            if entry.key == DIGEST_KEY:
+                model.metadata_props.remove(entry)
+        change(model)
+
+    return seal(changed(unsealed, packed() if data is None else data))

@@ -19,6 +19,7 @@ from keshikaran.store import ImageRecord, SourceEntry, Store
 from keshikaran.types import ImageId, Label, ProgressTask
 
 _TIMES = {"at", "imported_at"}
+_CACHES = {"fingerprints"}
 
 
 def an_id(text: str) -> ImageId:
@@ -46,12 +47,14 @@ def add_rows(
 
 
 def catalogue(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of a workspace's catalogue, without the times."""
+    """Every row of every table of a workspace's catalogue, without times and without caches."""
     tables: dict[str, list[tuple[Any, ...]]] = {}
     connection = sqlite3.connect(folder / "catalogue.sqlite")
     try:
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         for (name,) in names:
+            if name in _CACHES:
+                continue
             described = connection.execute(f"PRAGMA table_info({name})").fetchall()
             columns = ", ".join(row[1] for row in described if row[1] not in _TIMES)
             tables[name] = sorted(connection.execute(f"SELECT {columns} FROM {name}"), key=repr)
@@ -103,13 +106,21 @@ def fail_fsync(
 
 def deny_reading(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Make files called `name` unreadable, for root as well."""
-    original = Path.read_bytes
+    open_file, read_file = os.open, Path.read_bytes
 
-    def read_bytes(path: Path) -> bytes:
+    def check(path: Path) -> None:
         if path.name == name:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return original(path)
 
+    def opened(path: Any, *args: Any, **options: Any) -> int:
+        check(Path(os.fsdecode(path)))
+        return open_file(path, *args, **options)
+
+    def read_bytes(path: Path) -> bytes:
+        check(path)
+        return read_file(path)
+
+    monkeypatch.setattr(os, "open", opened)
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
 
 

@@ -139,6 +139,19 @@ def _output(kind: int, *shape: int | str) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
+def _last(node: onnx.NodeProto, *shape: int | str) -> Callable[[onnx.ModelProto], None]:
+    """Another last operator, and its output as declared."""
+
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node[-1].CopyFrom(node)
+        value = helper.make_tensor_value_info("features", TensorProto.FLOAT, list(shape))
+        model.graph.output[0].CopyFrom(value)
+
+    return change
+
+
+_UNFLAT = helper.make_node("Identity", ["means"], ["features"])
+_MEAN = helper.make_node("ReduceMean", ["means"], ["features"], axes=[1, 2, 3], keepdims=0)
 _UINT8, _FLOAT = TensorProto.UINT8, TensorProto.FLOAT
 
 _UNSAFE = {
@@ -164,10 +177,12 @@ _UNFIT = {
     "negative height": (_input(_UINT8, "N", -5, 32, 3), "takes uint8 [?, -5, 32, 3]"),
     "two inputs": (_two_inputs, "has 2 inputs, not one"),
     "no input": (_no_input, "has 0 inputs, not one"),
-    "features per place": (_output(_FLOAT, "N", 3, 2, 2), "has no output of the shape"),
-    "no features axis": (_output(_FLOAT, "N"), "has no output of the shape"),
+    "features per place": (_last(_UNFLAT, "N", 3, 2, 2), "has no output of the shape"),
+    "no features axis": (_last(_MEAN, "N"), "has no output of the shape"),
     "free features axis": (_output(_FLOAT, "N", "D"), "has no output of the shape"),
-    "whole numbers": (_output(_UINT8, "N", 12), "has no output of the shape"),
+    "other shape": (_output(_FLOAT, "N", 3, 2, 2), "declares the output features as [0, 3, 2, 2]"),
+    "other rank": (_output(_FLOAT, "N"), "but gives [1, 12] for one image"),
+    "whole numbers": (_output(_UINT8, "N", 12), "against its definition"),
 }
 _REFUSED = {**_UNSAFE, **_UNFIT}
 
@@ -207,6 +222,21 @@ def test_enormous_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keshikaran.backbones.graph.MAX_MODEL_BYTES", 100)
     with pytest.raises(BackboneError, match=r"theirs\.onnx has .* bytes; the limit is 100"):
         read_graph(fake_backbone(), "theirs.onnx")
+
+
+def test_enormous_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.onnx"
+    with path.open("wb") as file:
+        file.truncate(1_600_000_000)
+    with pytest.raises(BackboneError, match="is not a file of at most 1,500,000,000 bytes"):
+        load_backbone(str(path))
+
+
+def test_folder_with_the_name_of_a_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(BackboneError, match="is not a file") as caught:
+        load_backbone(str(tmp_path / "folder.onnx"))
+    assert caught.value.hint
 
 
 def test_weights_listed_as_inputs_are_no_inputs() -> None:
@@ -251,7 +281,8 @@ def test_extension_may_be_in_capitals(tmp_path: Path) -> None:
 def _second_output(name: str, *shape: int | str) -> Callable[[onnx.ModelProto], None]:
     def change(model: onnx.ModelProto) -> None:
         rename(model, "features", "pooled")
-        model.graph.node.append(helper.make_node("Identity", ["pooled"], [name]))
+        source = "pooled" if len(shape) == 2 else "means"
+        model.graph.node.append(helper.make_node("Identity", [source], [name]))
         value = helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
         model.graph.output.append(value)
 
@@ -402,6 +433,19 @@ def test_bf16_is_refused_on_a_processor_without_it(monkeypatch: pytest.MonkeyPat
 def test_bf16_is_refused_by_onnx_runtime() -> None:
     with pytest.raises(BackboneError, match="ONNX Runtime runs bf16 on no processor"):
         open_engine(fake_backbone(), engine="onnxruntime", precision="bf16")
+
+
+def test_onnx_runtime_alone_would_not_open_other_files_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def beside(model: onnx.ModelProto) -> None:
+        tensor = _external(model.graph.initializer[0])
+        tensor.external_data[0].value = "white.bin"
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "white.bin").write_bytes(np.float32(255).tobytes())
+    with pytest.raises(BackboneError, match="ONNX Runtime cannot run this network"):
+        open_engine(changed(beside), engine="onnxruntime")
 
 
 def _unknown_operator(model: onnx.ModelProto) -> None:

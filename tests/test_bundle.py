@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -11,11 +12,22 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle_support import bundle, changed, manifest, opened, packed, right_answer, scoring_model
+from bundle_support import (
+    bundle,
+    manifest,
+    opened,
+    packed,
+    resealed,
+    right_answer,
+    scoring_model,
+)
 from keshikaran.backbones import Engine
 from keshikaran.bundle import (
+    DIGEST_KEY,
     METADATA_KEY,
     SCHEMA_VERSION,
     SelfTest,
@@ -33,13 +45,12 @@ from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec
 from keshikaran.types import Float32Array, Precision, Thresholds, UInt8Array
 from support import FAKE_SIDE, fake_backbone
 
+_OUR_KEYS = [METADATA_KEY, DIGEST_KEY]
+
 
 def _with_manifest(text: str) -> bytes:
     """A bundle whose manifest is any text."""
-    return changed(
-        lambda model: helper.set_model_props(model, {METADATA_KEY: text}),
-        scoring_model().SerializeToString(),
-    )
+    return resealed(lambda model: helper.set_model_props(model, {METADATA_KEY: text}))
 
 
 def _with_fields(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -100,7 +111,7 @@ def test_packing_keeps_other_notes_and_replaces_an_old_manifest() -> None:
     notes = {entry.key: entry.value for entry in model.metadata_props}
     assert notes["author"] == "somebody"
     assert json.loads(notes[METADATA_KEY])["model_id"] == "new"
-    assert len(model.metadata_props) == 2
+    assert sorted(entry.key for entry in model.metadata_props) == ["author", *_OUR_KEYS]
 
 
 def test_packing_leaves_the_graph_it_was_given() -> None:
@@ -137,7 +148,7 @@ def test_folder_instead_of_a_file(tmp_path: Path) -> None:
 def test_text_file(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("This is not a model.")
-    with pytest.raises(BundleError, match=r"notes\.txt is not an ONNX file"):
+    with pytest.raises(BundleError, match=r"notes\.txt is not a keshikaran model"):
         read_bundle(path)
 
 
@@ -163,7 +174,7 @@ def test_unsafe_network_with_a_good_manifest() -> None:
     def foreign(model: onnx.ModelProto) -> None:
         model.graph.node[0].domain = "com.example"
 
-    assert "from outside ONNX" in _refusal(changed(foreign, packed())).what
+    assert "from outside ONNX" in _refusal(resealed(foreign)).what
 
 
 # Damaged manifests
@@ -186,19 +197,46 @@ def test_manifest_that_is_no_json_object(text: str) -> None:
 @pytest.mark.parametrize("name", sorted(json.loads(manifest().to_json())))
 def test_manifest_without_one_of_its_fields(name: str) -> None:
     data = _with_fields(lambda fields: fields.pop(name))
-    if name == "schema":
-        assert parse_bundle(data, "theirs.onnx").manifest == manifest()
-    else:
-        assert "the manifest is damaged" in _refusal(data).what
+    assert f"the manifest is damaged ('{name}' is missing)" in _refusal(data).what
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
         ("schema", 0),
-        ("schema", "1"),
+        ("schema", "2"),
+        ("schema", True),
         ("schema", None),
         ("model_id", 7),
+        ("model_id", ""),
+        ("model_id", "../model"),
+        ("model_id", "a" * 101),
+        ("created", 20260101),
+        ("keshikaran_version", None),
+        ("classes", {"0": "acceptable"}),
+        ("classes", {"0": "acceptable", "1": "objectionable", "2": "else"}),
+        ("classes", {"0": "acceptable", "1": 1}),
+        ("classes", ["acceptable", "objectionable"]),
+        ("thresholds_chosen_for", "a" * 10_001),
+        ("policy", "mine"),
+        ("prevalence", 1.01),
+        ("prevalence", -0.1),
+        ("prevalence", True),
+        ("prevalence", "0.5"),
+        ("prevalence", math.inf),
+        ("pixel_contract", 1.0),
+        ("pixel_contract", True),
+        ("pixel_contract", -1),
+        ("backbone", {"name": "fake", "digest": "00"}),
+        ("backbone", {"name": "fake", "digest": "00", "licence": None}),
+        ("recipe", []),
+        ("training_set", None),
+        ("split", {"train": {"0": -1}}),
+        ("split", {"train": {"0": 1.5}}),
+        ("split", {"train": 5}),
+        ("split", []),
+        ("metrics", 0.99),
+        ("licence", 7),
         ("precision", "f16"),
         ("precision", []),
         ("resize_mode", "squash"),
@@ -212,6 +250,10 @@ def test_manifest_without_one_of_its_fields(name: str) -> None:
         ("thresholds", {}),
         ("thresholds", {"review": 0.7, "block": 0.2}),
         ("thresholds", {"review": "a", "block": "b"}),
+        ("thresholds", {"review": 0.5, "block": 1.5}),
+        ("thresholds", {"review": -0.5, "block": 0.5}),
+        ("thresholds", {"review": False, "block": True}),
+        ("thresholds", {"review": 0.2, "block": 0.5, "hide": 0.1}),
         ("thresholds", {"review": math.nan, "block": 0.5}),
         ("self_test", None),
         ("self_test", {"score": 0.5}),
@@ -221,6 +263,11 @@ def test_manifest_without_one_of_its_fields(name: str) -> None:
         ("self_test", {"score": 0.5, "features": [[0.5]]}),
         ("self_test", {"score": "high", "features": [0.5]}),
         ("self_test", {"score": None, "features": [0.5]}),
+        ("self_test", {"score": 1.5, "features": [0.5]}),
+        ("self_test", {"score": 10**400, "features": [0.5]}),
+        ("self_test", {"score": 0.5, "features": [math.nan]}),
+        ("self_test", {"score": 0.5, "features": [10**400]}),
+        ("self_test", {"score": 0.5, "features": [0.5] * 17}),
     ],
 )
 def test_manifest_with_a_wrong_value(name: str, value: object) -> None:
@@ -232,6 +279,27 @@ def test_bundle_of_a_newer_version_asks_for_an_update() -> None:
     refusal = _refusal(_with_fields(lambda fields: fields.update(schema=SCHEMA_VERSION + 1)))
     assert "newer version" in refusal.what
     assert refusal.hint == "Update keshikaran."
+
+
+def test_bundle_of_a_version_before_the_first_release_asks_for_training() -> None:
+    refusal = _refusal(_with_fields(lambda fields: fields.update(schema=1)))
+    assert "before the first release" in refusal.what
+    assert "keshikaran train" in refusal.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema":2,"schema":2}', "a key is given twice"),
+        ('{"schema":2,"policy":{"a":1,"a":2}}', "a key is given twice"),
+        ('{"schema":2,"metrics":1e999}', "a number is too large"),
+        ('{"schema":2,"metrics":-Infinity}', "-Infinity is not a number"),
+        ('{"schema":2,"metrics":' + "[" * 17 + "]" * 17 + "}", "nested more than 16 deep"),
+        ('{"schema":"' + "a" * 1_000_000 + '"}', "more than 1,000,000 characters"),
+    ],
+)
+def test_manifest_that_a_careless_reader_could_misread(text: str, words: str) -> None:
+    assert words in _refusal(_with_manifest(text)).what
 
 
 def test_bundle_made_for_other_decoding_rules() -> None:
@@ -252,9 +320,30 @@ def _with_two_scores(model: onnx.ModelProto) -> None:
     model.graph.output[0].CopyFrom(value)
 
 
-@pytest.mark.parametrize("change", [_without_score, _without_features, _with_two_scores])
-def test_graph_without_the_right_outputs(change: Callable[[onnx.ModelProto], None]) -> None:
-    assert "does not fit its manifest" in _refusal(changed(change, packed())).what
+def _with_a_third_output(model: onnx.ModelProto) -> None:
+    value = helper.make_tensor_value_info("keshikaran_head_sum", TensorProto.FLOAT, ["N"])
+    model.graph.output.append(value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_without_score, "does not fit its manifest"),
+        (_without_features, "does not fit its manifest"),
+        (_with_two_scores, "declares the output score as [0, 2]"),
+        (_with_a_third_output, "does not fit its manifest"),
+    ],
+)
+def test_graph_without_the_right_outputs(
+    change: Callable[[onnx.ModelProto], None], words: str
+) -> None:
+    assert words in _refusal(resealed(change)).what
+
+
+@pytest.mark.parametrize("count", [1, 5, 11])
+def test_self_test_with_fewer_answers_than_features(count: int) -> None:
+    answer = SelfTest(right_answer().score, right_answer().features[:count])
+    assert "does not fit its manifest" in _refusal(packed(self_test=answer)).what
 
 
 def test_graph_of_another_size_than_the_manifest_says() -> None:
@@ -294,7 +383,7 @@ def _tamper(name: str) -> Callable[[onnx.ModelProto], None]:
 
 @pytest.mark.parametrize("name", ["keshikaran_head_weights", "keshikaran_head_bias", "white"])
 def test_tampered_weights_fail_the_self_test(name: str) -> None:
-    tampered = parse_bundle(changed(_tamper(name), packed()), "theirs.onnx")
+    tampered = parse_bundle(resealed(_tamper(name)), "theirs.onnx")
     with pytest.raises(BundleError, match="fails its self-test: score") as caught:
         check_self_test(tampered, opened(tampered.model))
     assert tampered.manifest.model_id in caught.value.what
@@ -304,31 +393,14 @@ def test_tampered_weights_fail_the_self_test(name: str) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        SelfTest(math.nan, right_answer().features),
         SelfTest(right_answer().score + 0.002, right_answer().features),
-        SelfTest(right_answer().score, [*right_answer().features[:-1], math.nan]),
         SelfTest(right_answer().score, [*right_answer().features[:-1], 2.0]),
-        SelfTest(math.inf, right_answer().features),
+        SelfTest(0.0, right_answer().features),
     ],
 )
 def test_an_answer_that_is_off_fails_the_self_test(answer: SelfTest) -> None:
-    fields = {"score": answer.score, "features": answer.features}
-    theirs = parse_bundle(_with_fields(lambda all_: all_.update(self_test=fields)), "theirs.onnx")
-    with pytest.raises(BundleError, match="fails its self-test"):
-        check_self_test(theirs, opened(theirs.model))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        SelfTest(right_answer().score, right_answer().features[:5]),
-        SelfTest(right_answer().score, right_answer().features[:1]),
-        SelfTest(10**400, right_answer().features),
-    ],
-)
-def test_an_answer_that_cannot_be_compared_fails_the_self_test(answer: SelfTest) -> None:
     theirs = bundle(self_test=answer)
-    with pytest.raises(BundleError, match="cannot answer its self-test"):
+    with pytest.raises(BundleError, match="fails its self-test"):
         check_self_test(theirs, opened(theirs.model))
 
 
@@ -391,13 +463,68 @@ def test_other_precisions_are_allowed_a_larger_difference() -> None:
     assert not _passes(_Answering(score, off=1.0, precision="bf16"))
 
 
-def test_output_of_another_shape_than_declared_fails_the_self_test() -> None:
+def test_output_of_another_shape_than_declared_is_refused_before_it_runs() -> None:
     def one_score_more(model: onnx.ModelProto) -> None:
         node = next(node for node in model.graph.node if list(node.output) == ["score"])
         node.output[0] = "flat"
         axis = "keshikaran_head_axis"
         model.graph.node.append(helper.make_node("Unsqueeze", ["flat", axis], ["score"]))
 
-    theirs = parse_bundle(changed(one_score_more, packed()), "theirs.onnx")
-    with pytest.raises(BundleError, match="cannot answer its self-test"):
-        check_self_test(theirs, opened(theirs.model))
+    assert "but gives [1, 1] for one image" in _refusal(resealed(one_score_more)).what
+
+
+def test_engine_that_gives_fewer_features_fails_the_self_test() -> None:
+    engine = _Answering(right_answer().score)
+    engine.outputs["features"] = engine.outputs["features"][:, :5]
+    with pytest.raises(BundleError, match="it gives 5 features instead of 12"):
+        check_self_test(bundle(), engine)
+
+
+# Damage
+
+
+def test_every_flipped_bit_of_the_digest_and_the_manifests_end_is_refused() -> None:
+    good = packed()
+    for at in range(len(good) - 200, len(good)):
+        for bit in range(8):
+            data = bytearray(good)
+            data[at] ^= 1 << bit
+            with pytest.raises(BundleError, match="digest"):
+                parse_bundle(bytes(data), "theirs.onnx")
+
+
+@given(st.data())
+def test_any_change_of_the_bytes_is_refused(data: st.DataObject) -> None:
+    good = packed()
+    at = data.draw(st.integers(0, len(good)))
+    cut = data.draw(st.integers(0, 20))
+    new = good[:at] + data.draw(st.binary(max_size=20)) + good[at + cut :]
+    if new == good:
+        assert parse_bundle(new, "theirs.onnx").manifest == manifest()
+    else:
+        with pytest.raises(BundleError):
+            parse_bundle(new, "theirs.onnx")
+
+
+def test_damage_is_told_as_damage() -> None:
+    data = bytearray(packed())
+    data[100] ^= 1
+    refusal = _refusal(bytes(data))
+    assert "is damaged, or was changed after it was made" in refusal.what
+    assert "Copy it again" in refusal.hint
+
+
+def test_digest_can_be_checked_with_other_tools() -> None:
+    """What docs/model-file.md promises: SHA-256 of everything but the last 64 characters."""
+    data = packed()
+    assert data[-64:].decode() == hashlib.sha256(data[:-64]).hexdigest()
+    notes = {entry.key: entry.value for entry in onnx.load_model_from_string(data).metadata_props}
+    assert notes[DIGEST_KEY] == data[-64:].decode()
+
+
+def test_digest_of_another_entry_is_not_the_files() -> None:
+    def add(model: onnx.ModelProto) -> None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = DIGEST_KEY, "0" * 64
+
+    assert "not a keshikaran model" in _refusal(resealed(add)).what

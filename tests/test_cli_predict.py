@@ -225,10 +225,10 @@ def test_file_that_is_no_bundle_is_named(
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(model.read_bytes()[:-50])
     for path, words in (
-        (backbone_file, "is an ONNX file, but not a keshikaran model."),
-        (folder / "a.png", "is not an ONNX file"),
+        (backbone_file, "is not a keshikaran model"),
+        (folder / "a.png", "is not a keshikaran model"),
         (tmp_path / "gone.onnx", "cannot be read: No such file or directory."),
-        (folder, "cannot be read: Is a directory."),
+        (folder, "cannot be read: it is not a plain file."),
         (cut, "cut.onnx"),
     ):
         done = cli(capsys, "predict", folder / "a.png", "--model", path)

@@ -206,7 +206,7 @@ def test_bf16_without_an_engine_that_has_it_is_refused(
     assert "--precision f32" in refused.err
 
 
-@pytest.mark.parametrize("module", ["sklearn", "matplotlib", "jinja2", "tensorboardX"])
+@pytest.mark.parametrize("module", ["scipy", "sklearn", "jinja2", "tensorboardX"])
 @pytest.mark.parametrize("command", ["train", "demo"])
 def test_missing_training_packages_are_named_with_their_extra(
     command: str,
@@ -233,13 +233,30 @@ def test_missing_training_packages_are_named_with_their_extra(
 def test_command_line_itself_needs_no_training_package() -> None:
     code = (
         "import sys, keshikaran.cli.main\n"
-        "heavy = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'tensorboardX', 'openvino'}\n"
+        "heavy = {'sklearn', 'scipy', 'jinja2', 'tensorboardX', 'openvino'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "[]\n"
+
+
+def test_training_loads_neither_scikit_learn_nor_a_drawing_library(
+    tmp_path: Path, backbone_file: Path, red_and_blue: Path
+) -> None:
+    """They take longer to load than a training on cached features takes."""
+    words = ["train", str(red_and_blue), "--positive", "red", "-w", str(tmp_path / "ws")]
+    code = (
+        "import sys\nfrom keshikaran.cli.main import app\n"
+        "try:\n    app(sys.argv[1:])\nfinally:\n"
+        "    print(sorted({'sklearn', 'matplotlib', 'pandas'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--backbone", str(backbone_file)],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.endswith("[]\n")
 
 
 def test_demo_goes_the_whole_way_and_can_be_repeated(

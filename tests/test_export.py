@@ -136,12 +136,12 @@ def test_any_number_of_images_goes_in_though_the_backbone_said_one() -> None:
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "N"
 
 
-def test_backbone_that_is_no_valid_graph_is_refused() -> None:
-    def twice(model: onnx.ModelProto) -> None:
-        model.graph.node.append(model.graph.node[0])
+def test_backbone_that_uses_the_names_of_the_head_is_refused() -> None:
+    def take_name(model: onnx.ModelProto) -> None:
+        rename(model, "floats", "keshikaran_head_sum")
 
-    with pytest.raises(BackboneError, match=r"The head cannot be joined to fake: .*floats"):
-        build_scoring_graph(fake(changed(twice)), HEAD)
+    with pytest.raises(BackboneError, match=r"The head cannot be joined to fake: .*head_sum"):
+        build_scoring_graph(fake(changed(take_name)), HEAD)
 
 
 # Writing

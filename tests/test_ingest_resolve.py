@@ -4,7 +4,8 @@ import pytest
 
 from keshikaran.errors import SourceError, UsageError
 from keshikaran.hashing import content_ids
-from keshikaran.ingest import resolve_sources
+from keshikaran.ingest import Entry, LocalFile, Source, resolve_sources
+from keshikaran.pixels import DEFAULT_LIMITS
 from support import encode, reddish, write_classes
 
 
@@ -32,6 +33,10 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def _entries(source: Source) -> list[Entry]:
+    return [item for item in source.walk(DEFAULT_LIMITS) if isinstance(item, Entry)]
+
+
 def test_folders_label_files_and_single_files_can_be_mixed(
     pictures: Path, table: Path, file: Path
 ) -> None:
@@ -39,7 +44,7 @@ def test_folders_label_files_and_single_files_can_be_mixed(
         [file, table, pictures], positives=["red"], media_dir=table.parent / "media", label=1
     )
     assert [source.root for source in sources] == [str(pictures), str(table), "/"]
-    labels = [[entry.label for entry in source.entries] for source in sources]
+    labels = [[entry.label for entry in _entries(source)] for source in sources]
     assert labels == [[0, 0, 1, 1], [1], [1]]
 
 
@@ -47,14 +52,15 @@ def test_several_files_are_one_source(file: Path) -> None:
     other = file.with_name("other.png")
     other.touch()
     (source,) = resolve_sources([file, other])
-    assert [entry.path for entry in source.entries] == [file, other]
-    assert [entry.label for entry in source.entries] == [None, None]
+    contents = [entry.content for entry in _entries(source)]
+    assert contents == [LocalFile(str(file)), LocalFile(str(other))]
+    assert [entry.label for entry in _entries(source)] == [None, None]
 
 
 def test_a_folder_whose_name_ends_like_a_table_is_a_folder(tmp_path: Path) -> None:
     folder = write_classes(tmp_path / "set.csv", 1)
     (source,) = resolve_sources([folder])
-    assert len(source.entries) == 2
+    assert source.count == 2
 
 
 def test_one_of_several_folders_may_lack_the_positive_class(pictures: Path, tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ def test_one_of_several_folders_may_lack_the_positive_class(pictures: Path, tmp_
     (only_blue / "blue").mkdir(parents=True)
     (only_blue / "blue" / "a.png").touch()
     _, more = resolve_sources([pictures, only_blue], positives=["red"])
-    assert [entry.label for entry in more.entries] == [0]
+    assert [entry.label for entry in _entries(more)] == [0]
 
 
 def test_nothing_named_is_nothing_found() -> None:

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from bundle_support import bundle, changed, packed, quadrant_means
+from bundle_support import bundle, packed, quadrant_means, resealed
 from keshikaran import Prediction, Predictor
 from keshikaran.backbones.openvino_engine import has_bf16
 from keshikaran.bundle import write_bundle
@@ -257,7 +257,7 @@ def test_tampered_model_is_refused(trained: TrainingResult, tmp_path: Path) -> N
         weights.CopyFrom(numpy_helper.from_array(values, weights.name))
 
     path = tmp_path / "theirs.onnx"
-    path.write_bytes(changed(turn, trained.model_path.read_bytes()))
+    path.write_bytes(resealed(turn, trained.model_path.read_bytes()))
     with pytest.raises(BundleError, match="fails its self-test"):
         Predictor.load(path)
 

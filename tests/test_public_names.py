@@ -22,7 +22,6 @@ _OF_TRAINING = {
     "keshikaran.head",
     "keshikaran.store",
     "keshikaran.training",
-    "matplotlib",
     "scipy",
     "sklearn",
     "sqlite3",

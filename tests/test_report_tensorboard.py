@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from keshikaran.errors import StoreError
@@ -125,15 +123,33 @@ def test_precision_recall_curve_counts_every_test_image(
     assert false_positives[0] == test.images - test.positives
 
 
-@pytest.mark.parametrize("tag", ["test/roc", "test/confusion", "test/scores"])
-def test_drawings_are_pictures_with_something_on_them(values: Values, tag: str) -> None:
-    ((_, value),) = values[tag]
-    with Image.open(io.BytesIO(value.image.encoded_image_string)) as image:
-        assert image.size == (value.image.width, value.image.height)
-        pixels = np.asarray(image.convert("RGB"))
-    assert min(pixels.shape[:2]) >= 300
-    assert pixels[0, 0].tolist() == [255, 255, 255]
-    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 20
+def test_roc_is_a_curve_from_the_first_false_positive_to_the_last(
+    values: Values, shown: ReportContent
+) -> None:
+    points = _scalars(values, "roc/recall_by_false_positives_per_200")
+    assert [step for step, _ in points] == list(range(201))
+    heights = [height for _, height in points]
+    assert heights == sorted(heights)
+    assert heights[-1] == 1.0
+    curves = shown.evaluation.curves
+    strict = curves.true_positive_rate[curves.false_positive_rate <= 0.25].max()
+    assert heights[50] == pytest.approx(strict)
+
+
+def test_scores_of_both_classes_are_histograms_that_count_every_image(
+    values: Values, shown: ReportContent
+) -> None:
+    for label, name in enumerate(("acceptable", "objectionable")):
+        ((_, value),) = values[f"scores/{name}"]
+        assert value.histo.num == np.count_nonzero(shown.evaluation.test_set.y_true == label)
+
+
+def test_confusion_is_a_table_of_text(values: Values, shown: ReportContent) -> None:
+    ((_, value),) = values["confusion/test/text_summary"]
+    text = value.tensor.string_val[0].decode()
+    (tn, fp), (fn, tp) = shown.evaluation.test.confusion_matrix
+    assert f"| **acceptable** | {tn} | {fp} |" in text
+    assert f"| **objectionable** | {fn} | {tp} |" in text
 
 
 def test_settings_are_a_table_of_text(values: Values) -> None:

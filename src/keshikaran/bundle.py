@@ -1,15 +1,18 @@
 """The model file: one ONNX graph with everything about it in its metadata.
 
-`Manifest` is the on-disk format; writer and reader share it. A bundle is checked and answers
-its self-test before it is used.
+`keshikaran.manifest` is what it says about itself; writer and reader share it. The file's last
+bytes are a metadata entry with the SHA-256 of all bytes before it. A bundle is checked from its
+size to its self-test before it is used; docs/model-file.md tells the order.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 import onnx
@@ -17,89 +20,46 @@ import onnx
 from keshikaran.backbones import Engine, GraphSignature, read_graph
 from keshikaran.errors import BackboneError, BundleError
 from keshikaran.hashing import write_durably
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION, RESIZE_MODES, PixelSpec, ResizeMode
-from keshikaran.types import Precision, Thresholds, UInt8Array
+from keshikaran.manifest import (
+    SCHEMA_VERSION,
+    SELF_TEST_FEATURES,
+    Manifest,
+    SelfTest,
+    parse_manifest,
+)
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.signature import SignatureCheck, check_signature
+from keshikaran.types import Precision, UInt8Array
 
-SCHEMA_VERSION = 1
+__all__ = [
+    "DIGEST_KEY",
+    "MAX_BUNDLE_BYTES",
+    "METADATA_KEY",
+    "SCHEMA_VERSION",
+    "Bundle",
+    "Manifest",
+    "SelfTest",
+    "SignatureCheck",
+    "check_self_test",
+    "pack",
+    "parse_bundle",
+    "read_bundle",
+    "run_self_test",
+    "seal",
+    "self_test_pixels",
+    "write_bundle",
+]
+
 METADATA_KEY = "keshikaran"
+DIGEST_KEY = "keshikaran_sha256"
 MAX_BUNDLE_BYTES = 1_500_000_000
 
 _SCORE_TOLERANCE: dict[Precision, float] = {"f32": 1e-3, "bf16": 0.15}
 _FEATURE_TOLERANCE: dict[Precision, float] = {"f32": 1e-3, "bf16": 0.75}
-_SELF_TEST_FEATURES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class SelfTest:
-    """What the model answered to `self_test_pixels` when it was made.
-
-    Attributes:
-        score: the probability.
-        features: the first 16 features.
-    """
-
-    score: float
-    features: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """All that a bundle says about itself.
-
-    Attributes:
-        model_id: starts with the time of making, ends with a digest of what was learned.
-        created: ISO 8601, UTC.
-        keshikaran_version: of the program that wrote it.
-        classes: label as text → meaning in words.
-        thresholds: the two cuts on the score.
-        thresholds_chosen_for: what they were chosen for, in words.
-        policy: the policy it was trained under.
-        prevalence: share of objectionable images that the score assumes.
-        pixel_contract: version of the decoding rules.
-        height: rows of the input.
-        width: columns of the input.
-        resize_mode: how images get that shape.
-        backbone: name, digest, licence of the frozen network.
-        precision: arithmetic that the features were computed in.
-        recipe: how the head was fitted, with its settings.
-        training_set: digest over the images and labels, and the split's scheme.
-        split: images on each side by label.
-        metrics: figures on validation and test.
-        self_test: see `SelfTest`.
-        licence: of the model file's weights.
-        schema: version of this format.
-    """
-
-    model_id: str
-    created: str
-    keshikaran_version: str
-    classes: dict[str, str]
-    thresholds: Thresholds
-    thresholds_chosen_for: str
-    policy: dict[str, Any]
-    prevalence: float
-    pixel_contract: int
-    height: int
-    width: int
-    resize_mode: ResizeMode
-    backbone: dict[str, str]
-    precision: Precision
-    recipe: dict[str, Any]
-    training_set: dict[str, Any]
-    split: dict[str, dict[str, int]]
-    metrics: dict[str, Any]
-    self_test: SelfTest
-    licence: str
-    schema: int = field(default=SCHEMA_VERSION)
-
-    @property
-    def pixels(self) -> PixelSpec:
-        """The pixels the graph wants."""
-        return PixelSpec(self.height, self.width, self.resize_mode)
-
-    def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, no NaN."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+_DIGEST_BYTES = 64
+# The last metadata entry as it is encoded: field 14, its length, then key and value with theirs.
+_ENTRY = bytes([0x0A, len(DIGEST_KEY)]) + DIGEST_KEY.encode() + bytes([0x12, _DIGEST_BYTES])
+_SEAL = bytes([0x72, len(_ENTRY) + _DIGEST_BYTES]) + _ENTRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +79,16 @@ def pack(graph: onnx.ModelProto, manifest: Manifest) -> bytes:
     """The bytes of a bundle."""
     model = onnx.ModelProto()
     model.CopyFrom(graph)
-    kept = [(entry.key, entry.value) for entry in model.metadata_props if entry.key != METADATA_KEY]
+    ours = {METADATA_KEY, DIGEST_KEY}
+    kept = [(entry.key, entry.value) for entry in model.metadata_props if entry.key not in ours]
     onnx.helper.set_model_props(model, dict([*kept, (METADATA_KEY, manifest.to_json())]))
-    return cast("bytes", model.SerializeToString(deterministic=True))
+    return seal(cast("bytes", model.SerializeToString(deterministic=True)))
+
+
+def seal(model: bytes) -> bytes:
+    """Append the digest to a serialised model that has none."""
+    sealed = model + _SEAL
+    return sealed + hashlib.sha256(sealed).hexdigest().encode()
 
 
 def write_bundle(path: Path, data: bytes) -> None:
@@ -133,36 +100,75 @@ def write_bundle(path: Path, data: bytes) -> None:
     write_durably(path, data)
 
 
-def read_bundle(path: Path) -> Bundle:
+def read_bundle(path: Path, signature: SignatureCheck | None = None) -> Bundle:
     """Read and check a model file; nothing but the file itself is opened.
 
+    Args:
+        path: the file.
+        signature: what must vouch for it; None asks for nothing.
+
     Raises:
-        BundleError: missing, damaged, unsafe, not a keshikaran model, or from a newer version.
+        BundleError: missing, damaged, unsafe, not a keshikaran model, of another version, or
+            not signed as asked.
+        MissingExtraError: a signature is asked for and the package to check it is missing.
     """
     try:
-        if path.stat().st_size > MAX_BUNDLE_BYTES:
-            msg = f"{path} is larger than {MAX_BUNDLE_BYTES:,} bytes."
-            raise BundleError(msg, "Check that it is the right file.")
-        data = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            msg = f"The model {path} cannot be read: it is not a plain file."
+            raise BundleError(msg, "Check the path given to --model.")
+        with path.open("rb") as file:
+            data = _read_once(file, path)
     except OSError as error:
         msg = f"The model {path} cannot be read: {error.strerror}."
         raise BundleError(msg, "Check the path given to --model.") from error
+    if signature is not None:
+        check_signature(data, signature, str(path))
     return parse_bundle(data, str(path))
+
+
+def _read_once(file: BinaryIO, path: Path) -> bytes:
+    """The whole file, unless its size or its end already says that it is none of ours."""
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BUNDLE_BYTES:
+        msg = f"{path} is larger than {MAX_BUNDLE_BYTES:,} bytes."
+        raise BundleError(msg, "Check that it is the right file.")
+    file.seek(max(0, size - len(_SEAL) - _DIGEST_BYTES))
+    _check_end(file.read(len(_SEAL) + _DIGEST_BYTES), str(path))
+    file.seek(0)
+    return file.read(size)
 
 
 def parse_bundle(data: bytes, origin: str) -> Bundle:
     """Check the bytes of a model file; see `read_bundle`."""
+    digest = _check_digest(data, origin)
     try:
         model, signature = read_graph(data, origin)
     except BackboneError as error:
         raise BundleError(error.what, error.hint) from error
-    text = next((p.value for p in model.metadata_props if p.key == METADATA_KEY), None)
-    if text is None:
+    notes = [(entry.key, entry.value) for entry in model.metadata_props]
+    texts = [value for key, value in notes if key == METADATA_KEY]
+    if len(texts) != 1 or [value for key, value in notes if key == DIGEST_KEY] != [digest]:
         msg = f"{origin} is an ONNX file, but not a keshikaran model."
         raise BundleError(msg, "Use a file that `keshikaran train` wrote.")
-    manifest = _parse_manifest(text, origin)
+    manifest = parse_manifest(texts[0], origin)
     _check_fit(manifest, signature, origin)
     return Bundle(manifest, data)
+
+
+def _check_end(end: bytes, origin: str) -> None:
+    if len(end) != len(_SEAL) + _DIGEST_BYTES or not end.startswith(_SEAL):
+        msg = f"{origin} is not a keshikaran model, or a part of one: its end has no digest."
+        raise BundleError(msg, "Use a whole file that `keshikaran train` wrote.")
+
+
+def _check_digest(data: bytes, origin: str) -> str:
+    """Refuse bytes that are not the ones that were sealed; gives their digest."""
+    _check_end(data[-len(_SEAL) - _DIGEST_BYTES :], origin)
+    digest = hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).hexdigest()
+    if data[-_DIGEST_BYTES:] != digest.encode():
+        msg = f"{origin} is damaged, or was changed after it was made: its digest does not fit."
+        raise BundleError(msg, "Copy it again from where it was made.")
+    return digest
 
 
 def self_test_pixels(height: int, width: int) -> UInt8Array:
@@ -180,7 +186,7 @@ def self_test_pixels(height: int, width: int) -> UInt8Array:
 def run_self_test(engine: Engine, height: int, width: int) -> SelfTest:
     """Ask a loaded model for its answer to the self-test picture."""
     outputs = engine.infer(self_test_pixels(height, width))
-    features = outputs["features"][0, :_SELF_TEST_FEATURES]
+    features = outputs["features"][0, :SELF_TEST_FEATURES]
     return SelfTest(float(outputs["score"][0]), [float(value) for value in features])
 
 
@@ -217,55 +223,6 @@ def _farthest(found: list[float], expected: list[float]) -> float:
     return float(np.abs(np.subtract(found, expected)).max())
 
 
-def _parse_manifest(text: str, origin: str) -> Manifest:
-    hint = "Use a file that `keshikaran train` wrote."
-    try:
-        raw = json.loads(text)
-        if not isinstance(raw, dict):
-            msg = f"{origin}: the manifest is no JSON object."
-            raise BundleError(msg, hint)
-        if raw.get("schema", 0) > SCHEMA_VERSION:
-            msg = f"{origin} was written by a newer version of keshikaran."
-            raise BundleError(msg, "Update keshikaran.")
-        known = {item.name for item in fields(Manifest)}
-        values = {key: value for key, value in raw.items() if key in known}
-        values["thresholds"] = Thresholds(**values["thresholds"])
-        values["self_test"] = SelfTest(**values["self_test"])
-        manifest = Manifest(**values)
-        _check_types(manifest)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        msg = f"{origin}: the manifest is damaged ({error})."
-        raise BundleError(msg, hint) from error
-    return manifest
-
-
-def _check_types(manifest: Manifest) -> None:
-    """Values that code relies on; everything else in the manifest is only shown."""
-    problems = [
-        name
-        for name, good in (
-            ("schema", manifest.schema == SCHEMA_VERSION),
-            ("model_id", isinstance(manifest.model_id, str)),
-            ("precision", manifest.precision in {"f32", "bf16"}),
-            ("resize_mode", manifest.resize_mode in RESIZE_MODES),
-            ("height", isinstance(manifest.height, int) and 1 <= manifest.height <= 4096),
-            ("width", isinstance(manifest.width, int) and 1 <= manifest.width <= 4096),
-            ("self_test", _are_numbers(manifest.self_test)),
-        )
-        if not good
-    ]
-    if problems:
-        msg = f"bad {problems[0]}"
-        raise ValueError(msg)
-
-
-def _are_numbers(answer: SelfTest) -> bool:
-    features: object = answer.features
-    if not isinstance(features, list) or not features:
-        return False
-    return all(isinstance(value, int | float) for value in [answer.score, *features])
-
-
 def _check_fit(manifest: Manifest, signature: GraphSignature, origin: str) -> None:
     if manifest.pixel_contract != PIXEL_CONTRACT_VERSION:
         msg = (
@@ -273,8 +230,15 @@ def _check_fit(manifest: Manifest, signature: GraphSignature, origin: str) -> No
             f" {PIXEL_CONTRACT_VERSION}."
         )
         raise BundleError(msg, "Use the version of keshikaran that trained it, or train again.")
-    outputs = signature.outputs
     shapes_fit = (signature.height, signature.width) == (manifest.height, manifest.width)
-    if outputs.get("score") != () or len(outputs.get("features", ())) != 1 or not shapes_fit:
+    features = signature.outputs.get("features", ())
+    answers = len(manifest.self_test.features)
+    outputs_fit = (
+        set(signature.outputs) == {"score", "features"}
+        and signature.outputs["score"] == ()
+        and len(features) == 1
+        and answers == min(SELF_TEST_FEATURES, features[0])
+    )
+    if not (shapes_fit and outputs_fit):
         msg = f"{origin}: the graph does not fit its manifest."
         raise BundleError(msg, "The file is damaged; copy it again.")

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from queue import SimpleQueue
+from threading import Thread
 
 from keshikaran.backbones import Backbone, Engine
 from keshikaran.errors import PASSING_REASONS, ImageRefusedError
 from keshikaran.inference import Inferred, Pipeline, infer_many
 from keshikaran.pixels import Decoder, InProcessDecoder, PixelSpec
-from keshikaran.store import FeatureCache, FeatureRecipe, Store
-from keshikaran.types import Float32Array, ImageId, IntArray, Precision, Progress, SilentProgress
+from keshikaran.store import BlobStore, FeatureCache, FeatureRecipe, Store
+from keshikaran.types import (
+    Float32Array,
+    ImageId,
+    IntArray,
+    Precision,
+    Progress,
+    ProgressTask,
+    SilentProgress,
+)
 
 _COMMIT_EVERY_S = 2.0
+
+StoredFile = tuple[ImageId, str]
+"""An image in the store, and the extension of its file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,30 +129,132 @@ def _fill(
     progress: Progress,
 ) -> dict[ImageId, ImageRefusedError]:
     """Returns refusals that say nothing about the image itself and are not kept."""
+    extensions = store.extension_of(missing)
+    files = ((image_id, extensions[image_id]) for image_id in missing)
+    with progress.task("featurize", len(missing)) as task:
+        return _compute(store.blobs, cache, featurizer, files, lambda _: task.advance())
+
+
+def _compute(
+    blobs: BlobStore,
+    cache: FeatureCache,
+    featurizer: Featurizer,
+    files: Iterable[StoredFile],
+    done: Callable[[ImageId], None],
+) -> dict[ImageId, ImageRefusedError]:
     engine = featurizer.open_loaded(featurizer.backbone.model)
     pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec)
     writer = _Writer(cache, featurizer.recipe)
+    items = ((file[0], partial(blobs.read, *file)) for file in files)
     try:
-        with progress.task("featurize", len(missing)) as task:
-            for result in infer_many(_readers(store, missing), pipeline):
-                writer.add(result, featurizer.backbone.output)
-                task.advance()
+        for result in infer_many(items, pipeline):
+            writer.add(result, featurizer.backbone.output)
+            done(result.key)
     finally:
         writer.commit()
     return writer.passing
 
 
-def _readers(
-    store: Store, image_ids: list[ImageId]
-) -> Iterator[tuple[ImageId, Callable[[], bytes]]]:
-    extensions = store.extension_of(image_ids)
-    for image_id in image_ids:
-        extension = extensions[image_id]
+class FeaturizeAhead:
+    """Featurizes images in a thread of its own while others are still on their way.
 
-        def read(image_id: ImageId = image_id, extension: str = extension) -> bytes:
-            return store.blobs.read(image_id, extension)
+    Importing waits for the disk and featurizing for the processors: together they take little
+    longer than the slower one. What is added is in the cache once `finish` has returned. Leaving
+    the block early drops what waits and keeps what is done.
 
-        yield image_id, read
+    Args:
+        store: where the images are.
+        cache: where features go; nobody else may use it inside the block before `finish`.
+        featurizer: the network; loaded with the first image that needs it.
+        progress: told of each image.
+        total: how many images may come, if known.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cache: FeatureCache,
+        featurizer: Featurizer,
+        progress: Progress,
+        total: int | None = None,
+    ) -> None:
+        self.computed: set[ImageId] = set()
+        self.seconds = 0.0
+        self._store, self._cache, self._featurizer = store, cache, featurizer
+        self._progress, self._total = progress, total
+        self._waiting: SimpleQueue[Sequence[StoredFile] | None] = SimpleQueue()
+        self._dropped = False
+        self._failure: BaseException | None = None
+        self._thread: Thread | None = None
+        self._task: ProgressTask
+
+    def __enter__(self) -> FeaturizeAhead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dropped = True
+        self._join()
+
+    def add(self, files: Sequence[StoredFile]) -> None:
+        """Take stored images; returns at once.
+
+        Raises:
+            KeshikaranError: what went wrong with earlier ones.
+        """
+        self._raise_failure()
+        if files and self._thread is None:
+            self._thread = Thread(target=self._run, name="keshikaran-featurize", daemon=True)
+            self._thread.start()
+        self._waiting.put(files)
+
+    def finish(self) -> None:
+        """Wait until all that was added is done.
+
+        Raises:
+            StoreError: the cache cannot be written.
+            BackboneError: the network cannot be run.
+        """
+        self._join()
+        self._raise_failure()
+
+    def _join(self) -> None:
+        self._waiting.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        started = time.perf_counter()
+        try:
+            with self._progress.task("featurize", self._total) as self._task:
+                new = self._new()
+                first = next(new, None)
+                if first is not None:
+                    parts = (self._store.blobs, self._cache, self._featurizer)
+                    _compute(*parts, chain([first], new), self._count)
+        except BaseException as failure:  # raised again where the images come from
+            self._failure = failure
+        self.seconds = time.perf_counter() - started
+
+    def _count(self, image_id: ImageId) -> None:
+        self.computed.add(image_id)
+        self._task.advance()
+
+    def _new(self) -> Iterator[StoredFile]:
+        """Images that the cache lacks, each once, as they come."""
+        seen: set[ImageId] = set()
+        while (files := self._waiting.get()) is not None:
+            fresh = {image_id: extension for image_id, extension in files if image_id not in seen}
+            seen.update(fresh)
+            missing = self._cache.missing(self._featurizer.recipe, list(fresh))
+            self._task.advance(len(files) - len(missing))
+            for image_id in missing:
+                if self._dropped:
+                    return
+                yield image_id, fresh[image_id]
 
 
 class _Writer:

@@ -1,9 +1,10 @@
 """True labels and scores → figures. Arrays in, numbers out.
 
 Every figure is over all images given. Names and definitions are scikit-learn's where it has
-them; the calibration error is the usual one with bins of equal width (Guo et al. 2017, "On
-Calibration of Modern Neural Networks"). scikit-learn takes a second to load, so it is loaded where
-it is used.
+them, and tests hold the figures against its answers; it is not called here because loading it
+takes a second, more than everything else that a training on cached features does. The
+calibration error is the usual one with bins of equal width (Guo et al. 2017, "On Calibration of
+Modern Neural Networks").
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from keshikaran.types import Float64Array, ImageId, LabelArray, Thresholds
+from keshikaran.types import Float64Array, ImageId, IntArray, LabelArray, Thresholds
 
 _ECE_BINS = 10
 _SMALLEST = 1e-15
@@ -113,19 +115,17 @@ def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float)
         y_score: probabilities in [0, 1], shape [n].
         threshold: where the score becomes a yes.
     """
-    predicted = (y_score >= threshold).astype(np.int8)
-    from sklearn import metrics as sk
-
-    matrix = sk.confusion_matrix(y_true, predicted, labels=[0, 1])
-    (tn, fp), (fn, tp) = matrix.tolist()
-    positives = int(np.count_nonzero(y_true))
+    cells = np.bincount(2 * y_true + (y_score >= threshold), minlength=4)
+    tn, fp, fn, tp = cells.tolist()
+    positives = fn + tp
     both = 0 < positives < len(y_true)
+    ranked = _rank(y_true, y_score)
     recalls = [part / whole for part, whole in ((tn, tn + fp), (tp, tp + fn)) if whole]
     return Metrics(
         images=len(y_true),
         positives=positives,
-        roc_auc=float(sk.roc_auc_score(y_true, y_score)) if both else None,
-        average_precision=_average_precision(y_true, y_score) if positives else None,
+        roc_auc=_roc_auc(ranked) if both else None,
+        average_precision=_average_precision(ranked) if positives else None,
         log_loss=log_loss(y_true, y_score),
         brier_score=float(np.mean((y_score - y_true) ** 2)),
         ece=expected_calibration_error(y_true, y_score),
@@ -141,11 +141,15 @@ def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float)
 
 def compute_curves(y_true: LabelArray, y_score: Float64Array) -> Curves:
     """ROC and precision-recall curves; both classes must be there."""
-    from sklearn import metrics as sk
-
-    false_positive_rate, true_positive_rate, _ = sk.roc_curve(y_true, y_score)
-    precision, recall, _ = sk.precision_recall_curve(y_true, y_score)
-    return Curves(false_positive_rate, true_positive_rate, precision, recall)
+    ranked = _rank(y_true, y_score)
+    found, false = ranked.found, ranked.false
+    corners = _corners(false, found)
+    return Curves(
+        false_positive_rate=np.append(0.0, false[corners] / false[-1]),
+        true_positive_rate=np.append(0.0, found[corners] / found[-1]),
+        precision=np.append((found / (found + false))[::-1], 1.0),
+        recall=np.append((found / found[-1])[::-1], 0.0),
+    )
 
 
 def log_loss(y_true: LabelArray, y_score: Float64Array) -> float:
@@ -178,16 +182,12 @@ def choose_thresholds(
         y_score: probabilities in [0, 1], shape [n].
         review_recall: share in (0, 1].
     """
-    order = np.argsort(-y_score, kind="stable")
-    scores, labels = y_score[order], y_true[order]
-    last_of_tie = np.append(scores[1:] != scores[:-1], True)
-    ends = np.flatnonzero(last_of_tie)
-    found = np.cumsum(labels)[ends]
-    called = ends + 1
+    ranked = _rank(y_true, y_score)
+    found, called = ranked.found, ranked.found + ranked.false
     f1 = 2 * found / (called + found[-1])
     block = int(np.argmax(f1))
     review = int(np.argmax(found >= review_recall * found[-1]))
-    cuts = _cuts(scores[ends])
+    cuts = _cuts(ranked.scores)
     return Thresholds(review=min(cuts[review], cuts[block]), block=cuts[block])
 
 
@@ -197,10 +197,54 @@ def _cuts(scores: Float64Array) -> list[float]:
     return [float(value) for value in (scores + below) / 2]
 
 
-def _average_precision(y_true: LabelArray, y_score: Float64Array) -> float:
-    from sklearn import metrics as sk
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """What is called objectionable at each cut, from the strictest to the loosest.
 
-    return float(sk.average_precision_score(y_true, y_score))
+    Attributes:
+        scores: the distinct scores in descending order, float64 [k].
+        found: objectionable images with at least that score, int64 [k].
+        false: acceptable ones, int64 [k].
+    """
+
+    scores: Float64Array
+    found: IntArray
+    false: IntArray
+
+
+def _rank(y_true: LabelArray, y_score: Float64Array) -> _Ranked:
+    order = np.argsort(-y_score, kind="stable")
+    scores = y_score[order]
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    found = np.cumsum(y_true[order], dtype=np.int64)[ends]
+    return _Ranked(scores[ends], found, ends + 1 - found)
+
+
+def _roc_auc(ranked: _Ranked) -> float:
+    """Share of pairs of both classes in the right order; a tie is half right.
+
+    Counted in whole numbers: Hanley and McNeil 1982, "The meaning and use of the area under a
+    receiver operating characteristic (ROC) curve".
+    """
+    found = np.append(0, ranked.found)
+    twice = int(np.sum(np.diff(ranked.false, prepend=0) * (found[1:] + found[:-1])))
+    return twice / (2 * int(ranked.found[-1]) * int(ranked.false[-1]))
+
+
+def _average_precision(ranked: _Ranked) -> float:
+    """Precision at each cut, weighted by the recall it adds."""
+    gained = np.diff(ranked.found, prepend=0)
+    precision = ranked.found / (ranked.found + ranked.false)
+    return float(np.sum(gained * precision) / ranked.found[-1])
+
+
+def _corners(x: IntArray, y: IntArray) -> npt.NDArray[np.bool_]:
+    """Which points of a staircase are needed to draw it; the last is."""
+    if len(x) < 2:
+        return np.ones(len(x), dtype=bool)
+    dx, dy = np.diff(x, prepend=0), np.diff(y, prepend=0)
+    bends = dx[1:] * dy[:-1] != dx[:-1] * dy[1:]
+    return np.append(bends, True)
 
 
 def _share(part: int, whole: int) -> float:

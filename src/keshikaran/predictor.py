@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keshikaran.backbones import Engine, EngineName, open_engine
-from keshikaran.bundle import Bundle, Manifest, check_self_test, read_bundle
+from keshikaran.bundle import Bundle, Manifest, SignatureCheck, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
 from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
@@ -64,6 +64,7 @@ class Predictor:
         streams: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
         isolation: Isolation = "process",
+        signature: SignatureCheck | None = None,
     ) -> Predictor:
         """Read a model file, check it, run its self-test.
 
@@ -75,16 +76,18 @@ class Predictor:
             limits: what an image file may ask for.
             isolation: `process` decodes in child processes, so that no image file can harm this
                 one; `off` decodes here.
+            signature: who must have signed the file; None asks for no signature.
 
         Raises:
-            BundleError: the file is missing, damaged, unsafe or not a model of ours.
+            BundleError: the file is missing, damaged, unsafe, not a model of ours, or not signed
+                as asked.
             BackboneError: the engine or precision asked for cannot be had.
-            MissingExtraError: the engine asked for is not installed.
+            MissingExtraError: the engine, or what checks a signature, is not installed.
             IsolationError: no process can be started to decode images in.
         """
         decoder = open_decoder(isolation, limits)  # first: it gets ready while the engine loads
         try:
-            bundle = read_bundle(Path(path))
+            bundle = read_bundle(Path(path), signature)
             opened = _open(bundle, engine, precision, streams)
             check_self_test(bundle, opened)
         except BaseException:

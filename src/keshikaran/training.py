@@ -28,18 +28,18 @@ from keshikaran.dataset import Dataset, check_counts, make_dataset
 from keshikaran.errors import BackboneError
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
-from keshikaran.featurize import FeatureTable, Featurizer, featurize
+from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featurize
 from keshikaran.hashing import write_durably
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION, Decoder, PixelSpec
+from keshikaran.pixels import EXTENSIONS, PIXEL_CONTRACT_VERSION, Decoder, PixelSpec
 from keshikaran.pixels.isolated import open_decoder
 from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import split_images, stored_scheme
-from keshikaran.store import FeatureCache, Store, Workspace
+from keshikaran.store import FeatureCache, ImageRecord, Store, Workspace
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
     HeadRecipe,
@@ -83,11 +83,15 @@ def train(
         Store(workspace.folder) as store,
         FeatureCache(workspace.features) as cache,
     ):
-        with clock.stage("import"):
-            images = _import_all(store, sources, progress)
-            check_counts(split_images(store, options.split).counts, _hint(sources))
-        with clock.stage("featurize"):
-            features, data = _featurize(store, cache, backbone, decoder, options, progress)
+        featurizer = _featurizer(backbone, decoder, options)
+        with FeaturizeAhead(store, cache, featurizer, progress, _count(sources)) as ahead:
+            with clock.stage("import"):
+                images = _import_all(store, sources, options, progress, ahead)
+                check_counts(split_images(store, options.split).counts, _hint(sources))
+            with clock.stage("featurize"):
+                ahead.finish()
+                features, data = _featurize(store, cache, featurizer, progress)
+        features = _credit(features, ahead)
         refusals = _list_refusals(workspace, store, features)
         check_counts(data.counts(), _where_lost(workspace, refusals))
         with clock.stage("fit"):
@@ -148,18 +152,42 @@ class _Run:
     evaluation: EvaluationReport
 
 
-def _import_all(store: Store, sources: Sequence[Source], progress: Progress) -> ImportReport:
+def _import_all(
+    store: Store,
+    sources: Sequence[Source],
+    options: TrainingOptions,
+    progress: Progress,
+    ahead: FeaturizeAhead,
+) -> ImportReport:
+    """Import; what carries a label is featurized as soon as it is safe in the store."""
+
+    def committed(images: Sequence[tuple[ImageRecord, Label | None]]) -> None:
+        ahead.add([(r.image_id, EXTENSIONS[r.format]) for r, label in images if label is not None])
+
     total = ImportReport()
     for source in sources:
-        total += import_source(store, source, progress=progress)
+        total += import_source(
+            store, source, progress=progress, on_committed=committed, rehash=options.rehash
+        )
     return total
+
+
+def _count(sources: Sequence[Source]) -> int | None:
+    """How many entries there are, if all sources know."""
+    counts = [source.count for source in sources]
+    return sum(count for count in counts if count is not None) if None not in counts else None
+
+
+def _credit(features: FeatureTable, ahead: FeaturizeAhead) -> FeatureTable:
+    """What was computed while importing was not in the cache before."""
+    ready = features.cached - len(ahead.computed.intersection(features.image_ids))
+    return replace(features, cached=ready, seconds=features.seconds + ahead.seconds)
 
 
 def _hint(sources: Sequence[Source]) -> str:
     """What to do about missing labels, when a source has class folders that were not named."""
     folders = [name for source in sources for name in source.class_folders]
-    labelled = any(entry.label is not None for source in sources for entry in source.entries)
-    if not folders or labelled:
+    if not folders or any(source.labelled for source in sources):
         return ""
     return f"Say which folders are objectionable with --positive NAME: {', '.join(folders)}."
 
@@ -171,32 +199,24 @@ def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
     return f"{len(refusals):,} files could not be used: {workspace.skipped} says which and why."
 
 
+def _featurizer(backbone: Backbone, decoder: Decoder, options: TrainingOptions) -> Featurizer:
+    spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
+    return Featurizer(backbone, spec, options.precision, _opener(options), decoder)
+
+
 def _featurize(
-    store: Store,
-    cache: FeatureCache,
-    backbone: Backbone,
-    decoder: Decoder,
-    options: TrainingOptions,
-    progress: Progress,
+    store: Store, cache: FeatureCache, featurizer: Featurizer, progress: Progress
 ) -> tuple[FeatureTable, Dataset]:
     sides = store.splits()
     labels: dict[ImageId, Label] = {
         image.image_id: image.label for image in store.labelled_images() if image.image_id in sides
     }
-    featurizer = Featurizer(
-        backbone,
-        PixelSpec(backbone.height, backbone.width, options.resize_mode),
-        options.precision,
-        _opener(options),
-        decoder,
-    )
     features = featurize(store, cache, featurizer, list(labels), progress)
     if not np.isfinite(features.matrix).all():
-        msg = f"The backbone {backbone.name} gives features that are not numbers."
+        msg = f"The backbone {featurizer.backbone.name} gives features that are not numbers."
         raise BackboneError(msg, "Check how the network was exported, or use another one.")
-    return features, make_dataset(
-        features.image_ids, features.matrix, labels, sides, features.starts
-    )
+    table = (features.image_ids, features.matrix)
+    return features, make_dataset(*table, labels, sides, features.starts)
 
 
 def _opener(options: TrainingOptions) -> Callable[[bytes], Engine]:

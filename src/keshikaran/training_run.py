@@ -40,6 +40,7 @@ class TrainingOptions:
         policy: what is objectionable, and what the thresholds are asked for.
         tensorboard: whether to write a TensorBoard run.
         isolation: whether images are decoded in child processes or in this one.
+        rehash: whether to read files of the sources again that look unchanged.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -51,6 +52,7 @@ class TrainingOptions:
     policy: Policy = field(default_factory=Policy)
     tensorboard: bool = True
     isolation: Isolation = "process"
+    rehash: bool = False
 
 
 @dataclass(frozen=True, slots=True)

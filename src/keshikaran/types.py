@@ -24,6 +24,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Precision = Literal["f32", "bf16"]
 """Arithmetic of the backbone. f32 is the reference; bf16 is faster where the CPU has it."""
 
+ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file"]
+"""Why an entry of a source was skipped. A closed list: it is written to files."""
+
 Verdict = Literal["undecided", "pass", "review", "block"]
 """What to do with an image. The zero value is `undecided`: an error never becomes `pass`."""
 
@@ -93,7 +96,7 @@ class Refusal:
 
     path: str
     stage: Literal["import", "decode"]
-    reason: RefusalReason | Literal["hash_mismatch", "missing_file"]
+    reason: ImportReason
     detail: str
 
 

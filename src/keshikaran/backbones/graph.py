@@ -2,22 +2,27 @@
 
 Every network, our own bundles included, passes `read_graph` before an engine sees it. Engines
 are only ever given bytes, never a path, so that nothing beside the file is opened.
+
+The checks go from cheap to dear, each protecting the next: size, `wire` (before parsing),
+parsing, inputs and outputs, `structure` with `operators` and `tensors`, `sizes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
+from onnx import GraphProto, ModelProto, TensorProto
 
+from keshikaran.backbones.refusal import NetworkRefusedError
+from keshikaran.backbones.sizes import check_sizes
+from keshikaran.backbones.structure import check_structure
+from keshikaran.backbones.wire import check_wire
 from keshikaran.errors import BackboneError
 
 MAX_MODEL_BYTES = 1_500_000_000
-_DOMAINS = {"", "ai.onnx"}
-_CONTROL_FLOW = {"If", "Loop", "Scan"}
+MAX_SIDE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,79 +53,61 @@ def read_graph(data: bytes, origin: str) -> tuple[ModelProto, GraphSignature]:
         The parsed model and its signature.
 
     Raises:
-        BackboneError: not ONNX, external data, functions, foreign operators, control flow, or
-            inputs and outputs of another kind than ours.
+        BackboneError: not ONNX, or against one of the rules in docs/model-file.md.
     """
     if len(data) > MAX_MODEL_BYTES:
         msg = f"{origin} has {len(data):,} bytes; the limit is {MAX_MODEL_BYTES:,}."
-        raise BackboneError(msg)
+        raise BackboneError(msg, "Use a smaller network.")
+    try:
+        check_wire(data)
+        model = _parse(data)
+        signature = _signature(model.graph)
+        check_structure(model)
+        check_sizes(model, signature.input_name, len(data))
+    except NetworkRefusedError as refused:
+        msg = f"{origin} {refused.words}"
+        raise BackboneError(msg, refused.hint) from refused
+    return model, signature
+
+
+def _parse(data: bytes) -> ModelProto:
+    hint = "Check that the path is right and the copy complete."
     try:
         model = onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
-        msg = f"{origin} is not an ONNX file."
-        raise BackboneError(msg, "Check that the path is right and the copy complete.") from error
+        raise NetworkRefusedError("is not an ONNX file.", hint) from error
     if not model.graph.node:
-        msg = f"{origin} is not an ONNX file, or its graph is empty."
-        raise BackboneError(msg, "Check that the path is right and the copy complete.")
-    _refuse_unsafe(model, origin)
-    return model, _signature(model.graph, origin)
+        raise NetworkRefusedError("is not an ONNX file, or its graph is empty.", hint)
+    return model
 
 
-def _refuse_unsafe(model: ModelProto, origin: str) -> None:
-    if model.functions:
-        msg = f"{origin} defines functions of its own, which are not accepted."
-        raise BackboneError(msg, "Export the network with functions inlined.")
-    for node in model.graph.node:
-        if node.domain not in _DOMAINS:
-            msg = f"{origin} uses the operator {node.domain}::{node.op_type} from outside ONNX."
-            raise BackboneError(msg, "Export the network with standard operators only.")
-        if node.op_type in _CONTROL_FLOW or any(_subgraphs(node.attribute)):
-            msg = f"{origin} contains control flow ({node.op_type}), which is not accepted."
-            raise BackboneError(msg, "Export the network by tracing, as one plain graph.")
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-            msg = f"{origin} keeps weights in other files ({tensor.name}), which is not accepted."
-            raise BackboneError(msg, "Save the network as one file.")
-
-
-def _subgraphs(attributes: Iterable[AttributeProto]) -> Iterator[GraphProto]:
-    for attribute in attributes:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-
-
-def _signature(graph: GraphProto, origin: str) -> GraphSignature:
+def _signature(graph: GraphProto) -> GraphSignature:
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     hint = "A backbone takes uint8 [N, H, W, 3] (RGB, fixed H and W) and gives float32 [N, D]."
     if len(inputs) != 1:
-        msg = f"{origin} has {len(inputs)} inputs, not one."
-        raise BackboneError(msg, hint)
+        words = f"has {len(inputs)} inputs, not one."
+        raise NetworkRefusedError(words, hint)
     shape = _shape(inputs[0])
     kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.UINT8 or len(shape) != 4 or shape[3] != 3 or min(shape[1:3]) < 1:
-        kind_name = TensorProto.DataType.Name(kind).lower()
-        msg = f"{origin} takes {kind_name} {_words(shape)} as its input."
-        raise BackboneError(msg, hint)
+    if kind != TensorProto.UINT8 or not _is_image(shape):
+        words = f"takes {_kind_name(kind)} {_words(shape)} as its input."
+        raise NetworkRefusedError(words, hint)
     outputs = {
         value.name: tuple(_shape(value)[1:])
         for value in graph.output
         if value.type.tensor_type.elem_type == TensorProto.FLOAT
     }
     return GraphSignature(inputs[0].name, shape[1], shape[2], outputs)
+
+
+def _is_image(shape: list[int]) -> bool:
+    return len(shape) == 4 and shape[3] == 3 and all(1 <= side <= MAX_SIDE for side in shape[1:3])
+
+
+def _kind_name(kind: int) -> str:
+    known = TensorProto.DataType.values()
+    return TensorProto.DataType.Name(kind).lower() if kind in known else f"kind {kind}"
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int]:

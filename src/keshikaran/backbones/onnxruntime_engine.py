@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import onnxruntime
 
@@ -13,6 +15,8 @@ _PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("CUDAExecutionProvider", {"use_tf32": "0"}),
     ("CPUExecutionProvider", {}),
 )
+
+_EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 def usable_providers() -> list[tuple[str, dict[str, str]]]:
@@ -42,6 +46,9 @@ class OnnxRuntimeEngine:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A second lock: `read_graph` has refused weights in other files, and here they would be
+        # looked for below a place that can hold none.
+        options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(
                 model, options, providers=usable_providers()

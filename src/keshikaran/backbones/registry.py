@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from keshikaran.backbones.graph import read_graph
+from keshikaran.backbones.graph import MAX_MODEL_BYTES, read_graph
 from keshikaran.errors import BackboneError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -54,12 +55,20 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
         msg = f"There is no backbone named {name}."
         hint = f"Use {', '.join(sorted(_EMBEDDED))}, or the path of an .onnx file."
         raise BackboneError(msg, hint)
+    return _backbone(path.stem, _read(path), "unknown", origin=str(path))
+
+
+def _read(path: Path) -> bytes:
+    """A user's file, if it is a file and not too large to be one of ours."""
     try:
-        data = path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_MODEL_BYTES:
+            msg = f"The backbone {path} is not a file of at most {MAX_MODEL_BYTES:,} bytes."
+            raise BackboneError(msg, "Check the path.")
+        return path.read_bytes()
     except OSError as error:
         msg = f"The backbone {path} cannot be read: {error.strerror}."
         raise BackboneError(msg, "Check the path.") from error
-    return _backbone(path.stem, data, "unknown", origin=str(path))
 
 
 def _backbone(name: str, data: bytes, licence: str, origin: str) -> Backbone:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 from rich.console import Console
 from rich.progress import (
@@ -14,6 +15,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -55,32 +57,55 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
 
 
-@dataclass
+@dataclass(frozen=True)
 class _BarTask:
-    progress: RichProgress
-    number: int
+    bars: RichProgress
+    number: TaskID
 
     def advance(self, steps: int = 1) -> None:
-        self.progress.advance(self.progress.task_ids[self.number], steps)
+        self.bars.advance(self.number, steps)
 
 
 class TerminalProgress:
-    """Bars with rate and time left on a terminal; nothing elsewhere."""
+    """Bars with rate and time left on a terminal; nothing elsewhere.
+
+    Tasks that overlap, also those of several threads, stand below each other.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._bars: RichProgress | None = None
+        self._open = 0
 
     @contextmanager
     def task(self, title: str, total: int | None) -> Iterator[ProgressTask]:
         """See `keshikaran.types.Progress`."""
-        with RichProgress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<10}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeRemainingColumn(),
-            console=talk,
-            disable=not talk.is_terminal,
-            transient=False,
-            redirect_stdout=False,  # results are no talk: they stay on stdout
-        ) as progress:
-            progress.add_task(title, total=total)
-            yield _BarTask(progress, 0)
+        with self._lock:
+            if self._bars is None:
+                self._bars = _new_bars()
+                self._bars.start()
+            bars = self._bars
+            self._open += 1
+        try:
+            yield _BarTask(bars, bars.add_task(title, total=total))
+        finally:
+            with self._lock:
+                self._open -= 1
+                if not self._open:
+                    bars.stop()
+                    self._bars = None
+
+
+def _new_bars() -> RichProgress:
+    return RichProgress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeRemainingColumn(),
+        console=talk,
+        disable=not talk.is_terminal,
+        transient=False,
+        redirect_stdout=False,  # results are no talk: they stay on stdout
+    )

@@ -15,6 +15,7 @@ from keshikaran.cli.options import (
     JsonOption,
     MediaDirOption,
     PositiveOption,
+    RehashOption,
     SaltOption,
     SchemeOption,
     WorkspaceOption,
@@ -45,6 +46,7 @@ def import_command(
         int | None,
         typer.Option(min=0, max=1, help="Label of single files.", show_default=False),
     ] = None,
+    rehash: RehashOption = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +61,7 @@ def import_command(
     total = ImportReport()
     with Store(place.folder) as store:
         for source in found:
-            total += import_source(store, source, progress=TerminalProgress())
+            total += import_source(store, source, progress=TerminalProgress(), rehash=rehash)
         contradictions = len(store.contradictions())
     if as_json:
         result(json.dumps(asdict(total) | {"contradictory": contradictions}))

@@ -12,6 +12,7 @@ import typer
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, UsageError
 from keshikaran.pixels.isolated import Isolation
+from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
 
 WorkspaceOption = Annotated[
@@ -26,9 +27,7 @@ WorkspaceOption = Annotated[
 ]
 IsolationOption = Annotated[
     Isolation,
-    typer.Option(
-        help="Decode images in child processes with limits, or (off) in this one."
-    ),
+    typer.Option(help="Decode images in child processes with limits, or (off) in this one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PositiveOption = Annotated[
@@ -43,6 +42,10 @@ PositiveOption = Annotated[
 MediaDirOption = Annotated[
     Path | None,
     typer.Option(help="Where the files that a label.csv names lie.", show_default=False),
+]
+RehashOption = Annotated[
+    bool,
+    typer.Option("--rehash", help="Read every file again, also those that look unchanged."),
 ]
 SchemeOption = Annotated[
     str | None,
@@ -60,8 +63,26 @@ BalanceOption = Annotated[
         help="Cut the larger class of validation and test to the smaller one's size.",
     ),
 ]
+SignatureOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--signature",
+        metavar="FILE",
+        help="Use the model only if this signature vouches for it.",
+        show_default=False,
+    ),
+]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        metavar="FILE",
+        help="The signer's public key (PEM), for --signature.",
+        show_default=False,
+    ),
+]
 
-_TRAIN_MODULES = ("sklearn", "matplotlib", "jinja2", "tensorboardX")
+_TRAIN_MODULES = ("scipy", "sklearn", "jinja2", "tensorboardX")
 
 
 def open_workspace(chosen: Path | None) -> Workspace:
@@ -85,6 +106,20 @@ def existing_workspace(chosen: Path | None) -> Workspace:
         msg = f"There is no workspace at {place.folder}."
         raise UsageError(msg, "Start one: keshikaran import FOLDER --positive NAME")
     return place
+
+
+def asked_signature(signature: Path | None, public_key: Path | None) -> SignatureCheck | None:
+    """What --signature and --public-key ask for together.
+
+    Raises:
+        UsageError: one is given without the other.
+    """
+    if signature is None and public_key is None:
+        return None
+    if signature is None or public_key is None:
+        msg = "--signature and --public-key need each other."
+        raise UsageError(msg, "Give both, or neither.")
+    return SignatureCheck(signature, public_key)
 
 
 def need_training() -> None:

@@ -13,7 +13,16 @@ import typer
 
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
-from keshikaran.cli.options import IsolationOption, JsonOption, WorkspaceOption, open_workspace, workspace_words
+from keshikaran.cli.options import (
+    IsolationOption,
+    JsonOption,
+    PublicKeyOption,
+    SignatureOption,
+    WorkspaceOption,
+    asked_signature,
+    open_workspace,
+    workspace_words,
+)
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.ingest import files_below
 from keshikaran.predictor import Predictor
@@ -39,6 +48,8 @@ def predict_command(
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
     isolation: IsolationOption = "process",
+    signature: SignatureOption = None,
+    public_key: PublicKeyOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score images: one line each, in the order given."""
@@ -47,7 +58,11 @@ def predict_command(
         raise UsageError(msg, "Choose one.")
     path = model or _latest(workspace)
     with Predictor.load(
-        path, engine=engine, precision=precision, isolation=isolation
+        path,
+        engine=engine,
+        precision=precision,
+        isolation=isolation,
+        signature=asked_signature(signature, public_key),
     ) as predictor:
         count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)
     if not count:

@@ -17,6 +17,7 @@ from keshikaran.cli.options import (
     JsonOption,
     MediaDirOption,
     PositiveOption,
+    RehashOption,
     SaltOption,
     SchemeOption,
     WorkspaceOption,
@@ -24,6 +25,7 @@ from keshikaran.cli.options import (
     open_workspace,
     workspace_words,
 )
+from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
 from keshikaran.policy import Policy
@@ -46,6 +48,7 @@ def train_command(
     ] = None,
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
+    rehash: RehashOption = False,
     backbone: Annotated[
         str, typer.Option(help="A name, or the path of an ONNX file.")
     ] = DEFAULT_BACKBONE,
@@ -72,6 +75,9 @@ def train_command(
     need_training()
     from keshikaran.training import TrainingOptions, train
 
+    if rehash and not sources:
+        msg = "--rehash changes nothing without a source."
+        raise UsageError(msg, "Name the folders to import again.")
     found = resolve_sources(sources or [], positives=positive or (), media_dir=media_dir)
     options = TrainingOptions(
         backbone=backbone,
@@ -83,6 +89,7 @@ def train_command(
         policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
         tensorboard=tensorboard,
         isolation=isolation,
+        rehash=rehash,
     )
     done = train(open_workspace(workspace), found, options, TerminalProgress())
     if as_json:

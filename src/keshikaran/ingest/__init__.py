@@ -1,25 +1,24 @@
 """Sources → store.
 
-`sources` and `label_csv` say what a source contains, `resolve` tells them apart; `importer`
-checks, copies and records it.
+`sources` and `label_csv` say what a source contains, `resolve` tells them apart, `entries` is
+what they have in common; `importer` checks, copies and records it.
 """
 
+from keshikaran.ingest.entries import Content, Entry, Held, Listing, LocalFile, Reading, Source
 from keshikaran.ingest.importer import ImportReport, import_source
 from keshikaran.ingest.label_csv import scan_label_csv
 from keshikaran.ingest.resolve import resolve_sources
-from keshikaran.ingest.sources import (
-    CLASS_NAMES,
-    Entry,
-    Source,
-    files_below,
-    scan_files,
-    scan_folder,
-)
+from keshikaran.ingest.sources import CLASS_NAMES, files_below, scan_files, scan_folder
 
 __all__ = [
     "CLASS_NAMES",
+    "Content",
     "Entry",
+    "Held",
     "ImportReport",
+    "Listing",
+    "LocalFile",
+    "Reading",
     "Source",
     "files_below",
     "import_source",

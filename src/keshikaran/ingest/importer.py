@@ -1,24 +1,27 @@
-"""A source's files → the store: checked at the door, copied once, recorded with their label."""
+"""A source's entries → the store: checked at the door, copied once, recorded with their label."""
 
 from __future__ import annotations
 
-import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from keshikaran.errors import ImageRefusedError
 from keshikaran.hashing import content_ids
+from keshikaran.ingest.entries import Entry, Held, Source
+from keshikaran.ingest.known import Recogniser
 from keshikaran.ingest.moved import retract_moved
-from keshikaran.ingest.sources import Entry, Source
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
-from keshikaran.store import ImageRecord, SourceEntry, Store
-from keshikaran.types import ImageId, Progress, Refusal, SilentProgress
+from keshikaran.store import Fingerprint, ImageRecord, SourceEntry, Store
+from keshikaran.types import Label, Progress, Refusal, SilentProgress
 
-_THREADS = 4  # they wait for the disk; more of them were no faster
 _BATCH = 256
+_HELD_BYTES = 128 * 1024 * 1024  # of streamed entries that wait for a thread
+
+OnCommitted = Callable[[Sequence[tuple[ImageRecord, Label | None]]], None]
+"""Told of images that are safe in the store, each with what its source says about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +56,33 @@ class ImportReport:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """An entry that is an image; `path` None if it was known without being read."""
+
+    record: ImageRecord
+    path: Path | None = None
+    stamp: str | None = None
+
+
 @dataclass(slots=True)
 class _Batch:
     records: list[ImageRecord] = field(default_factory=list)
     entries: list[SourceEntry] = field(default_factory=list)
-    paths: list[Path] = field(default_factory=list)
+    paths: list[Path | None] = field(default_factory=list)
+    fingerprints: list[Fingerprint] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.entries) + len(self.refusals)
 
-
-@dataclass(frozen=True, slots=True)
-class _Accepted:
-    record: ImageRecord
-    path: Path
+    def take(self, root: str, entry: Entry, accepted: _Accepted) -> None:
+        image_id = accepted.record.image_id
+        self.records.append(accepted.record)
+        self.paths.append(accepted.path)
+        self.entries.append(SourceEntry(root, entry.name, image_id, entry.label))
+        if accepted.stamp is not None:
+            self.fingerprints.append(Fingerprint(entry.name, accepted.stamp, image_id))
 
 
 def import_source(
@@ -77,63 +92,104 @@ def import_source(
     who: str = "import",
     limits: Limits = DEFAULT_LIMITS,
     progress: Progress | None = None,
+    on_committed: OnCommitted | None = None,
+    rehash: bool = False,
 ) -> ImportReport:
-    """Copy the files of `source` into the store and record where they came from.
+    """Copy the entries of `source` into the store and record where they came from.
 
-    Files are read, never changed. A file that was moved to another class folder since the last
-    import takes its claim along. Repeating an import adds nothing. What was recorded before
-    an interruption stays.
+    Sources are read, never changed. A file that was moved to another class folder since the last
+    import takes its claim along. Repeating an import adds nothing, and does not read what has
+    not changed since. What was recorded before an interruption stays.
 
     Args:
         store: the open store.
         source: what to import.
         who: written beside each new label.
         limits: what a file may ask for.
-        progress: told of each file.
+        progress: told of each entry.
+        on_committed: called in this thread after each batch is durable, with the images of all
+            its usable entries, new and known, in the order of the entries.
+        rehash: read everything, also what looks unchanged from outside.
 
     Raises:
         StoreError: the disk is full or the store cannot be written.
     """
     progress = progress or SilentProgress()
+    recogniser = Recogniser(store, source.root, limits, rehash=rehash)
     total = ImportReport()
-    batch = _Batch(refusals=list(source.refusals))
-    with progress.task("import", len(source.entries)) as task:
-        for entry, result in _accept_all(store, source, limits):
-            _collect(batch, source.root, entry, result)
+    batch = _Batch()
+
+    def commit() -> ImportReport:
+        report = _commit(store, source.root, batch, who)
+        recogniser.remember(batch.fingerprints)
+        if on_committed is not None and batch.records:
+            labels = (entry.label for entry in batch.entries)
+            on_committed(tuple(zip(batch.records, labels, strict=True)))
+        return report
+
+    with progress.task("import", source.count) as task:
+        for item, result in _accept_all(store, source, recogniser, limits):
+            if isinstance(item, Entry) and isinstance(result, _Accepted):
+                batch.take(source.root, item, result)
+            elif isinstance(result, Refusal):
+                batch.refusals.append(result)
             task.advance()
             if len(batch) >= _BATCH:
-                total += _commit(store, source.root, batch, who)
+                total += commit()
                 batch = _Batch()
-        total += _commit(store, source.root, batch, who)
-    return total + ImportReport(labels=retract_moved(store, source, who))
+        total += commit()
+        recogniser.flush()
+    return total + ImportReport(labels=retract_moved(store, source, limits, who))
+
+
+_Result = _Accepted | Refusal
+_Pending = deque[tuple[Entry | Refusal, "Future[_Result] | _Result"]]
 
 
 def _accept_all(
-    store: Store, source: Source, limits: Limits
-) -> Iterator[tuple[Entry, _Accepted | Refusal]]:
-    """Read, check and copy the files on several threads; results in order."""
-    pending: deque[tuple[Entry, Future[_Accepted | Refusal]]] = deque()
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="keshikaran-import") as pool:
+    store: Store, source: Source, recogniser: Recogniser, limits: Limits
+) -> Iterator[tuple[Entry | Refusal, _Result]]:
+    """Read, check and copy the entries on several threads; results in order."""
+    pending: _Pending = deque()
+    held = 0
+    with ThreadPoolExecutor(source.threads, thread_name_prefix="keshikaran-import") as pool:
         try:
-            for entry in source.entries:
-                pending.append((entry, pool.submit(_accept, store, entry, limits)))
-                if len(pending) >= 4 * _THREADS:
-                    first, future = pending.popleft()
-                    yield first, future.result()
+            for item, known in recogniser.sort(source.walk(limits)):
+                if isinstance(item, Refusal):
+                    pending.append((item, item))
+                elif known is not None:
+                    pending.append((item, _Accepted(known)))
+                else:
+                    held += _held_bytes(item)
+                    pending.append((item, pool.submit(_accept, store, item, limits)))
+                while len(pending) >= 4 * source.threads or held > _HELD_BYTES:
+                    held -= _held_bytes(pending[0][0])
+                    yield _finished(pending)
             while pending:
-                first, future = pending.popleft()
-                yield first, future.result()
+                yield _finished(pending)
         finally:
-            for _, future in pending:
-                future.cancel()
+            for _, result in pending:
+                if isinstance(result, Future):
+                    result.cancel()
 
 
-def _accept(store: Store, entry: Entry, limits: Limits) -> _Accepted | Refusal:
+def _finished(pending: _Pending) -> tuple[Entry | Refusal, _Result]:
+    item, result = pending.popleft()
+    return item, result.result() if isinstance(result, Future) else result
+
+
+def _held_bytes(item: Entry | Refusal) -> int:
+    content = item.content if isinstance(item, Entry) else None
+    return len(content.data) if isinstance(content, Held) else 0
+
+
+def _accept(store: Store, entry: Entry, limits: Limits) -> _Result:
     try:
-        data = _read(entry.path, limits)
-        header = read_header(data, limits)
+        reading = entry.content.read(limits)
+        header = read_header(reading.data, limits)
     except ImageRefusedError as refusal:
         return Refusal(entry.name, "import", refusal.reason, refusal.detail)
+    data = reading.data
     ids = content_ids(data)
     if entry.object_id is not None and entry.object_id != ids.object_id:
         detail = f"the content's SHA-1 is {ids.object_id}, not what its name says"
@@ -142,50 +198,29 @@ def _accept(store: Store, entry: Entry, limits: Limits) -> _Accepted | Refusal:
     record = ImageRecord(
         ids.image_id, ids.object_id, header.format, len(data), header.width, header.height
     )
-    return _Accepted(record, path)
-
-
-def _read(path: Path, limits: Limits) -> bytes:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could be read for ever
-            detail = "not a regular file"
-            raise ImageRefusedError("unreadable_file", detail)
-        if status.st_size > limits.max_bytes:
-            detail = f"the file has {status.st_size:,} bytes, the limit is {limits.max_bytes:,}"
-            raise ImageRefusedError("too_many_bytes", detail)
-        return path.read_bytes()
-    except OSError as error:
-        raise ImageRefusedError("unreadable_file", error.strerror or str(error)) from error
-
-
-def _collect(batch: _Batch, root: str, entry: Entry, result: _Accepted | Refusal) -> None:
-    if isinstance(result, Refusal):
-        batch.refusals.append(result)
-        return
-    batch.records.append(result.record)
-    batch.paths.append(result.path)
-    batch.entries.append(SourceEntry(root, entry.name, result.record.image_id, entry.label))
+    return _Accepted(record, path, reading.stamp)
 
 
 def _commit(store: Store, root: str, batch: _Batch, who: str) -> ImportReport:
     """Files first, rows after: a row never names a file that a crash could take away."""
-    ids = [record.image_id for record in batch.records]
-    known = store.known_images(ids)
-    fresh: dict[ImageId, ImageRecord] = {
-        record.image_id: record for record in batch.records if record.image_id not in known
-    }
-    store.blobs.sync_folders(
-        path
+    read = {
+        record.image_id: (record, path)
         for record, path in zip(batch.records, batch.paths, strict=True)
-        if record.image_id in fresh
-    )
-    labels = store.add(list(fresh.values()), batch.entries, who=who)
-    store.record_skipped(root, batch.refusals)
+        if path is not None
+    }
+    for image_id in store.known_images(list(read)):
+        del read[image_id]
+    store.blobs.sync_folders(path for _, path in read.values())
+    news = store.fingerprints.unsaid(batch.entries)
+    labels = 0
+    if news:
+        labels = store.add([record for record, _ in read.values()], news, who=who)
+    if batch.refusals:
+        store.record_skipped(root, batch.refusals)
     return ImportReport(
         seen=len(batch),
-        imported=len(fresh),
-        duplicates=len(ids) - len(fresh),
+        imported=len(read),
+        duplicates=len(batch.records) - len(read),
         skipped=len(batch.refusals),
         labels=labels,
         refusals=tuple(batch.refusals),

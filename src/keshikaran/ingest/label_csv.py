@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import cast
 
 from keshikaran.errors import SourceError
-from keshikaran.ingest.sources import Entry, Source, as_text, is_file, is_folder
+from keshikaran.ingest.entries import Entry, Listing, LocalFile
+from keshikaran.ingest.sources import as_text, is_file, is_folder
 from keshikaran.types import Label, Refusal
 
 _HEADER = ["objectId", "value"]
 _OBJECT_ID = re.compile(r"[0-9a-f]{40}(\.[A-Za-z0-9]{1,8})?")
 
 
-def scan_label_csv(path: Path, media_dir: Path) -> Source:
+def scan_label_csv(path: Path, media_dir: Path) -> Listing:
     """Read `objectId,value` lines and find each file.
 
     An `objectId` is the SHA-1 of the content in hex plus an extension; the file may lie at
@@ -40,8 +41,8 @@ def scan_label_csv(path: Path, media_dir: Path) -> Source:
             detail = f"line {line}: no such file in {as_text(media_dir)}"
             refusals.append(Refusal(name, "import", "missing_file", detail))
         else:
-            entries.append(Entry(name, file.resolve(), label, object_id[:40]))
-    return Source(as_text(path.resolve()), entries, refusals)
+            entries.append(Entry(name, LocalFile(str(file.resolve())), label, object_id[:40]))
+    return Listing(as_text(path.resolve()), entries, refusals)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str, Label]]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keshikaran.errors import UsageError
+from keshikaran.ingest.entries import Source
 from keshikaran.ingest.label_csv import scan_label_csv
 from keshikaran.ingest.sources import (
-    Source,
     check_positives,
     is_folder,
     scan_files,
@@ -40,7 +40,7 @@ def resolve_sources(
     tables = [path for path in paths if path not in folders and path.suffix.lower() == ".csv"]
     files = [path for path in paths if path not in folders and path not in tables]
     _check_options(folders, tables, files, positives, media_dir, label)
-    sources = [scan_folder(folder, positives) for folder in folders]
+    sources: list[Source] = [scan_folder(folder, positives) for folder in folders]
     check_positives(sources, positives)
     if media_dir is not None:
         sources.extend(scan_label_csv(table, media_dir) for table in tables)

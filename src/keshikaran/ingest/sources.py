@@ -1,14 +1,14 @@
-"""What a source contains: a folder of class folders, or single files."""
+"""What lies on this machine: a folder of class folders, or single files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from keshikaran.errors import SourceError, UsageError
-from keshikaran.types import Label, Refusal
+from keshikaran.ingest.entries import Entry, Listing, LocalFile, Source
+from keshikaran.types import Label
 
 # Folder names that say by themselves which class they hold.
 CLASS_NAMES: dict[str, Label] = {
@@ -19,44 +19,11 @@ CLASS_NAMES: dict[str, Label] = {
     "objectionable": 1,
     "positive": 1,
 }
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+_SEPARATOR = os.sep  # paths here are plain text: there may be millions of them
+_SYSTEM_NAMES = {"thumbs.db", "desktop.ini", "__macosx"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One file of a source.
-
-    Attributes:
-        name: what the source calls it; unique within the source.
-        path: where to read it.
-        label: what the source says about it; None if nothing.
-        object_id: the SHA-1 that the content must have; None if not known.
-    """
-
-    name: str
-    path: Path
-    label: Label | None = None
-    object_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Everything a source names.
-
-    Attributes:
-        root: the folder or file that names the entries; absolute.
-        entries: in a fixed order.
-        refusals: entries that cannot even be found.
-        class_folders: names of first-level folders, for messages.
-    """
-
-    root: str
-    entries: Sequence[Entry]
-    refusals: Sequence[Refusal] = ()
-    class_folders: Sequence[str] = ()
-
-
-def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
+def scan_folder(root: Path, positives: Iterable[str] = ()) -> Listing:
     """List a folder with a sub-folder per class, or a plain folder of unlabelled images.
 
     Files whose names start with a dot, Windows' own index files and a workspace inside the
@@ -72,17 +39,23 @@ def scan_folder(root: Path, positives: Iterable[str] = ()) -> Source:
         SourceError: the folder is missing or cannot be read.
     """
     root = root.resolve()
-    files = sorted(files_below(root))
-    folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
-    labels = _labels_of(folders, tuple(positives))
+    files = [file.split(_SEPARATOR) for file in _names_below(root)]
+    files.sort()
+    folders = sorted({parts[0] for parts in files if len(parts) > 1})
+    labels = labels_of(folders, tuple(positives))
+    prefix = str(root).rstrip(_SEPARATOR) + _SEPARATOR
     entries = [
-        Entry(as_text(file), root / file, labels.get(file.parts[0]) if file.parts[1:] else None)
-        for file in files
+        Entry(
+            _escaped("/".join(parts)),
+            LocalFile(prefix + _SEPARATOR.join(parts)),
+            labels.get(parts[0]) if parts[1:] else None,
+        )
+        for parts in files
     ]
-    return Source(as_text(root), entries, class_folders=folders)
+    return Listing(as_text(root), entries, class_folders=folders)
 
 
-def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
+def scan_files(paths: Sequence[Path], label: Label | None = None) -> Listing:
     """List single files, all with one label or none.
 
     Raises:
@@ -94,13 +67,21 @@ def scan_files(paths: Sequence[Path], label: Label | None = None) -> Source:
             msg = f"{path} is no file."
             raise SourceError(msg, "Check the path.")
         full = path.resolve()
-        entries.append(Entry(as_text(full).lstrip("/"), full, label))
-    return Source(str(Path(os.sep)), entries)
+        entries.append(Entry(as_text(full).lstrip("/"), LocalFile(str(full)), label))
+    return Listing(str(Path(os.sep)), entries)
 
 
 def files_below(root: Path) -> Iterator[Path]:
     """Files below `root`, relative to it; links to files are followed, links to folders not."""
+    return map(Path, _names_below(root))
 
+
+def is_passed_over(name: str) -> bool:
+    """Whether a file or folder of that name is the system's, not a person's."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def _names_below(root: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         msg = f"The folder {error.filename} cannot be read: {error.strerror}."
         raise SourceError(msg, "Check the path and its permissions.") from error
@@ -113,11 +94,13 @@ def files_below(root: Path) -> Iterator[Path]:
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and not _is_workspace(Path(folder) / name)
+            if not is_passed_over(name) and not _is_workspace(Path(folder) / name)
         )
+        below = os.path.relpath(folder, root)
+        prefix = "" if below == os.curdir else below + _SEPARATOR
         for name in files:
-            if not name.startswith(".") and name.lower() not in _SYSTEM_FILES:
-                yield (Path(folder) / name).relative_to(root)
+            if not is_passed_over(name):
+                yield prefix + name
 
 
 def check_positives(sources: Sequence[Source], positives: Sequence[str]) -> None:
@@ -151,14 +134,23 @@ def is_folder(path: Path) -> bool:
 
 def as_text(path: Path) -> str:
     """A path with forward slashes; bytes that are no UTF-8, which no database takes, escaped."""
-    return path.as_posix().encode("utf-8", "backslashreplace").decode()
+    return _escaped(path.as_posix())
+
+
+def _escaped(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_workspace(folder: Path) -> bool:
     return is_file(folder / "catalogue.sqlite")
 
 
-def _labels_of(folders: list[str], positives: tuple[str, ...]) -> dict[str, Label]:
+def labels_of(names: Iterable[str], positives: Sequence[str]) -> dict[str, Label]:
+    """Which label each class has; a class that says nothing is left out.
+
+    With `positives` those are objectionable and all others acceptable; without, names as in
+    `CLASS_NAMES` speak for themselves.
+    """
     if not positives:
-        return {name: CLASS_NAMES[name.lower()] for name in folders if name.lower() in CLASS_NAMES}
-    return {name: 1 if name in positives else 0 for name in folders}
+        return {name: CLASS_NAMES[name.lower()] for name in names if name.lower() in CLASS_NAMES}
+    return {name: 1 if name in positives else 0 for name in names}

@@ -57,7 +57,7 @@ class IsolatedDecoder:
     """Decodes in child processes that have limits, are watched and are replaced. Thread-safe.
 
     A child that dies is replaced and its image tried once more: a child killed from outside costs
-    nothing, a file that kills its child two children. A file that takes too long is not tried again.
+    nothing, a file that kills its child two children. A file that takes too long is tried once.
     Closing is good manners; without it the children end with the decoder or the program.
 
     Args:

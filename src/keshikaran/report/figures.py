@@ -1,116 +1,218 @@
-"""The pictures of a report, drawn with matplotlib and without its global state."""
+"""Figures as numbers to draw: everything is placed here, templates/figure.svg.j2 only writes it.
+
+The drawings take their colours from the page, so that one drawing serves light and dark.
+"""
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from keshikaran.metrics import EvaluationReport
-from keshikaran.types import UInt8Array
+from keshikaran.types import Float64Array
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+Tone = Literal["first", "second", "soft"]
+"""Which of the page's colours: acceptable or the model, objectionable or the cut, and the rest."""
 
-_INK = "#7a7a7a"
-_LINE = "#2f7ed8"
-_OTHER = "#d8572f"
+WIDTH, HEIGHT = 400, 320
+LEFT, TOP, RIGHT, BOTTOM = 56, 36, 384, 268
+
+_BINS = 20
+_COUNTS = (0, 1, 10, 100, 1_000, 10_000, 100_000)
+_CLASSES: tuple[tuple[int, Tone, str], ...] = (
+    (0, "first", "acceptable"),
+    (1, "second", "objectionable"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis, in units of the drawing, with its words."""
+
+    at: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A run of straight lines; `points` as SVG takes them."""
+
+    tone: Tone
+    points: str
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A filled rectangle, and what it says when pointed at."""
+
+    tone: Tone
+    x: float
+    y: float
+    width: float
+    height: float
+    words: str
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Words in the drawing, centred on a point."""
+
+    x: float
+    y: float
+    words: str
+    size: int = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One drawing. All coordinates are in its own 400 × 320 units, y downwards."""
+
+    title: str
+    x_label: str
+    y_label: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...] = ()
+    bars: tuple[Bar, ...] = ()
+    notes: tuple[Note, ...] = ()
+    dot: tuple[float, float] | None = None
+    legend: tuple[tuple[Tone, str], ...] = ()
+    turned_y_ticks: bool = False
+
+
+def report_figures(evaluation: EvaluationReport) -> list[Figure]:
+    """What a report draws, in order."""
+    return [
+        roc_figure(evaluation),
+        precision_recall_figure(evaluation),
+        score_figure(evaluation),
+        confusion_figure(evaluation),
+    ]
 
 
 def roc_figure(evaluation: EvaluationReport) -> Figure:
-    """True against false positive rate on the test images."""
-    figure, axes = _figure("ROC on test images", "false positive rate", "true positive rate")
-    curves = evaluation.curves
-    axes.plot(curves.false_positive_rate, curves.true_positive_rate, color=_LINE)
-    axes.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=":")
-    tn, fp = evaluation.test.confusion_matrix[0]
-    axes.plot(fp / max(1, tn + fp), evaluation.test.recall, "o", color=_OTHER)
-    return figure
+    """True against false positive rate on the test images; the dot is the block threshold."""
+    curves, test = evaluation.curves, evaluation.test
+    (tn, fp), _ = test.confusion_matrix
+    return Figure(
+        "ROC on test images",
+        "false positive rate",
+        "true positive rate",
+        *_unit_ticks(),
+        lines=(
+            Line("soft", _points(np.array([0.0, 1.0]), np.array([0.0, 1.0])), dashed=True),
+            Line("first", _points(curves.false_positive_rate, curves.true_positive_rate)),
+        ),
+        dot=(_x(fp / max(1, tn + fp)), _y(test.recall)),
+    )
 
 
 def precision_recall_figure(evaluation: EvaluationReport) -> Figure:
-    """Precision against recall on the test images."""
-    figure, axes = _figure("Precision and recall on test images", "recall", "precision")
-    axes.plot(evaluation.curves.recall, evaluation.curves.precision, color=_LINE)
-    axes.plot(evaluation.test.recall, evaluation.test.precision, "o", color=_OTHER)
-    return figure
+    """Precision against recall on the test images; the dot is the block threshold."""
+    curves, test = evaluation.curves, evaluation.test
+    return Figure(
+        "Precision and recall on test images",
+        "recall",
+        "precision",
+        *_unit_ticks(),
+        lines=(Line("first", _points(curves.recall, curves.precision)),),
+        dot=(_x(test.recall), _y(test.precision)),
+    )
 
 
 def score_figure(evaluation: EvaluationReport) -> Figure:
     """How the scores of both classes are spread, and where the cuts lie."""
-    figure, axes = _figure("Scores of test images", "score", "images")
     scores, labels = evaluation.test_set.y_score, evaluation.test_set.y_true
-    bins = np.linspace(0.0, 1.0, 21)
-    axes.hist(
-        [scores[labels == 0], scores[labels == 1]],
-        bins=bins.tolist(),
-        color=[_LINE, _OTHER],
-        label=["acceptable", "objectionable"],
+    edges = np.linspace(0.0, 1.0, _BINS + 1)
+    counts = [np.histogram(scores[labels == label], edges)[0] for label, _, _ in _CLASSES]
+    top = max(1, *(int(values.max()) for values in counts))
+    bars = tuple(
+        _count_bar(side, index, int(count), top)
+        for side, values in enumerate(counts)
+        for index, count in enumerate(values)
+        if count
     )
-    axes.axvline(evaluation.thresholds.review, color=_INK, linestyle=":", label="review")
-    axes.axvline(evaluation.thresholds.block, color=_INK, linestyle="-", label="block")
-    axes.set_yscale("symlog")
-    axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, labelcolor=_INK, framealpha=0)
-    return figure
+    cuts = evaluation.thresholds
+    ends = np.array([0.0, 1.0])
+    return Figure(
+        "Scores of test images",
+        "score",
+        "images (logarithmic)",
+        _unit_ticks()[0],
+        tuple(
+            Tick(_y(_height(n, top)), f"{n:,}") for n in (0, 1, 10, 100, 1000, 10**4) if n <= top
+        ),
+        lines=(
+            Line("soft", _points(np.full(2, cuts.review), ends), dashed=True),
+            Line("soft", _points(np.full(2, cuts.block), ends)),
+        ),
+        bars=bars,
+        legend=(
+            *((tone, name) for _, tone, name in _CLASSES),
+            ("soft", "cuts: review dashed, block solid"),
+        ),
+    )
 
 
 def confusion_figure(evaluation: EvaluationReport) -> Figure:
     """The confusion matrix at the `block` threshold."""
-    figure, axes = _figure("Confusion at the block threshold", "model", "people")
-    matrix = np.array(evaluation.test.confusion_matrix)
-    axes.imshow(matrix, cmap="Blues", norm="symlog" if matrix.max() > 10 else None)
-    names = ["acceptable", "objectionable"]
-    axes.set_xticks([0, 1], names)
-    axes.set_yticks([0, 1], names, rotation=90, va="center")
-    for row in range(2):
-        for column in range(2):
-            axes.text(
-                column,
-                row,
-                str(matrix[row, column]),
-                ha="center",
-                va="center",
-                fontsize=16,
-                color="#000000",
-                bbox={"facecolor": "#ffffffbb", "edgecolor": "none"},
-            )
-    return figure
+    matrix = evaluation.test.confusion_matrix
+    centres = (0.25, 0.75)
+    names = [name for _, _, name in _CLASSES]
+    bars, notes = [], []
+    for row, counts in enumerate(matrix):
+        for column, count in enumerate(counts):
+            share = count / max(1, sum(counts))
+            words = f"{count:,} {names[row]} images are called {names[column]} ({share:.1%})"
+            left, top = _x(column / 2), _y(1 - row / 2)
+            half = ((RIGHT - LEFT) / 2, (BOTTOM - TOP) / 2)
+            tone: Tone = "first" if row == column else "second"
+            bars.append(Bar(tone, left, top, *half, words, opacity=0.08 + 0.6 * share))
+            notes.append(Note(left + half[0] / 2, top + half[1] / 2, f"{count:,}", 22))
+            notes.append(Note(left + half[0] / 2, top + half[1] / 2 + 20, f"{share:.1%}"))
+    return Figure(
+        "Confusion at the block threshold",
+        "the model says",
+        "people say",
+        tuple(Tick(_x(at), name) for at, name in zip(centres, names, strict=True)),
+        tuple(Tick(_y(1 - at), name) for at, name in zip(centres, names, strict=True)),
+        bars=tuple(bars),
+        notes=tuple(notes),
+        turned_y_ticks=True,
+    )
 
 
-def to_svg(figure: Figure) -> str:
-    """The figure as an SVG element that can stand inside a page."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))  # no addresses in the page
-    figure.savefig(text, format="svg", metadata=nothing)
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+def _count_bar(side: int, index: int, count: int, top: int) -> Bar:
+    _, tone, name = _CLASSES[side]
+    step = (RIGHT - LEFT) / _BINS
+    y = _y(_height(count, top))
+    words = f"{count:,} {name}, score {index / _BINS:.2f} to {(index + 1) / _BINS:.2f}"
+    x = LEFT + step * (index + 0.08 + 0.42 * side)
+    return Bar(tone, round(x, 1), y, round(0.42 * step, 1), round(BOTTOM - y, 1), words)
 
 
-def to_pixels(figure: Figure) -> UInt8Array:
-    """The figure as uint8 [H, W, 3], on white."""
-    figure.set_facecolor("white")
-    data = io.BytesIO()
-    figure.savefig(data, format="raw", dpi=figure.dpi)
-    width, height = (int(side) for side in figure.canvas.get_width_height())
-    rgba = np.frombuffer(data.getvalue(), dtype=np.uint8).reshape(height, width, 4)
-    return rgba[:, :, :3].copy()
+def _height(count: int, top: int) -> float:
+    """Share of the full height, logarithmic and 0 for 0."""
+    return float(np.log1p(count) / np.log1p(top))
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
+def _unit_ticks() -> tuple[tuple[Tick, ...], tuple[Tick, ...]]:
+    marks = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    x = tuple(Tick(_x(mark), f"{mark:.1f}") for mark in marks)
+    return x, tuple(Tick(_y(mark), f"{mark:.1f}") for mark in marks)
 
-    figure = Figure(figsize=(4.6, 3.7))
-    figure.subplots_adjust(left=0.15, right=0.96, bottom=0.14, top=0.91)
-    figure.set_facecolor("none")
-    axes = figure.add_subplot()
-    axes.set_facecolor("none")
-    axes.set_title(title, fontsize=10, color=_INK)
-    axes.set_xlabel(x, color=_INK)
-    axes.set_ylabel(y, color=_INK)
-    axes.tick_params(colors=_INK)
-    for spine in axes.spines.values():
-        spine.set_color(_INK)
-    return figure, axes
+
+def _points(x: Float64Array, y: Float64Array) -> str:
+    return " ".join(f"{_x(a)},{_y(b)}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+
+
+def _x(share: float) -> float:
+    return round(LEFT + share * (RIGHT - LEFT), 1)
+
+
+def _y(share: float) -> float:
+    return round(BOTTOM - share * (BOTTOM - TOP), 1)

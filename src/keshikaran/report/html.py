@@ -8,13 +8,7 @@ import jinja2
 
 from keshikaran.hashing import write_durably
 from keshikaran.report.content import ReportContent
-from keshikaran.report.figures import (
-    confusion_figure,
-    precision_recall_figure,
-    roc_figure,
-    score_figure,
-    to_svg,
-)
+from keshikaran.report.figures import report_figures
 
 _FIGURES = ("images", "positives", "roc_auc", "average_precision", "log_loss", "brier_score", "ece")
 _AT_THRESHOLD = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
@@ -40,7 +34,6 @@ def render_html(content: ReportContent) -> str:
         lstrip_blocks=True,
     )
     evaluation = content.evaluation
-    drawn = (roc_figure, precision_recall_figure, score_figure, confusion_figure)
     return environment.get_template("report.html.j2").render(
         content=content,
         evaluation=evaluation,
@@ -49,7 +42,7 @@ def render_html(content: ReportContent) -> str:
             (name, getattr(evaluation.validation, name), getattr(evaluation.test, name))
             for name in (*_FIGURES, *_AT_THRESHOLD)
         ],
-        figures=[to_svg(draw(evaluation)) for draw in drawn],
+        figures=report_figures(evaluation),
         refusals=content.refusals[:_MOST_ROWS],
         contradictions=content.contradictions[:_MOST_ROWS],
     )

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from keshikaran.hashing import write_error
 from keshikaran.report.content import ReportContent
-from keshikaran.report.figures import confusion_figure, roc_figure, score_figure, to_pixels
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
+
+_CLASSES = ("acceptable", "objectionable")
+_EDGES = np.linspace(0.0, 1.0, 21)
+_ROC_STEPS = 200
 
 
 def write_tensorboard_run(folder: Path, content: ReportContent) -> None:
@@ -51,10 +56,27 @@ def _write_figures(writer: SummaryWriter, content: ReportContent) -> None:
         for name, value in metrics.to_dict().items():
             if isinstance(value, int | float):
                 writer.add_scalar(f"{side}/{name}", value, 0)
-    writer.add_pr_curve("pr/test", evaluation.test_set.y_true, evaluation.test_set.y_score, 0)
-    for name, draw in (
-        ("roc", roc_figure),
-        ("confusion", confusion_figure),
-        ("scores", score_figure),
-    ):
-        writer.add_image(f"test/{name}", to_pixels(draw(evaluation)), 0, dataformats="HWC")
+    test = evaluation.test_set
+    writer.add_pr_curve("pr/test", test.y_true, test.y_score, 0)
+    for label, name in enumerate(_CLASSES):
+        writer.add_histogram(f"scores/{name}", test.y_score[test.y_true == label], 0, bins=_EDGES)
+    _write_roc(writer, content)
+    writer.add_text("confusion/test", _confusion_table(evaluation.test.confusion_matrix))
+
+
+def _write_roc(writer: SummaryWriter, content: ReportContent) -> None:
+    """As a curve over steps, so that TensorBoard can lay those of several runs together."""
+    curves = content.evaluation.curves
+    for step in range(_ROC_STEPS + 1):
+        at_most = curves.false_positive_rate <= step / _ROC_STEPS
+        height = float(curves.true_positive_rate[at_most].max())
+        writer.add_scalar("roc/recall_by_false_positives_per_200", height, step)
+
+
+def _confusion_table(matrix: list[list[int]]) -> str:
+    """Rows: what people said; columns: what the model says at the block threshold."""
+    rows = [
+        f"| **{name}** | {' | '.join(map(str, counts))} |"
+        for name, counts in zip(_CLASSES, matrix, strict=True)
+    ]
+    return "\n".join([f"| people ↓ model → | {' | '.join(_CLASSES)} |", "|---|---|---|", *rows])

@@ -30,6 +30,14 @@ class BlobStore:
         """Where the file of `image_id` lies or would lie."""
         return self.root / image_id[:2] / image_id[2:4] / f"{image_id}.{extension}"
 
+    def holds(self, image_id: ImageId, extension: str, size: int) -> bool:
+        """Whether the file is there with that many bytes. One look at the disk, no more."""
+        path = f"{self.root}/{image_id[:2]}/{image_id[2:4]}/{image_id}.{extension}"
+        try:
+            return os.stat(path).st_size == size  # noqa: PTH116 - asked for every known file
+        except OSError:
+            return False
+
     def put(self, image_id: ImageId, extension: str, data: bytes) -> Path:
         """Store `data` unless it is there: temp file → fsync → rename.
 

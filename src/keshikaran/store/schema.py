@@ -83,6 +83,19 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
     ),
+    (
+        # What need not be read again. A cache: no row of it is ever the only one to say something.
+        """
+        CREATE TABLE fingerprints (
+            root TEXT NOT NULL,
+            entry TEXT NOT NULL,
+            rules TEXT NOT NULL,
+            stamp TEXT NOT NULL,
+            image_id TEXT NOT NULL,
+            PRIMARY KEY (root, entry)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (

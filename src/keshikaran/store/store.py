@@ -8,49 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
-from keshikaran.errors import RefusalReason
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.database import Database
+from keshikaran.store.fingerprints import Fingerprints
+from keshikaran.store.places import place_of
+from keshikaran.store.records import ImageRecord, SourceEntry
 from keshikaran.store.schema import CATALOGUE_MIGRATIONS
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
-
-ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file"]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """One stored image.
-
-    Attributes:
-        image_id: SHA-256 of the bytes.
-        object_id: SHA-1 of the bytes.
-        format: by magic number.
-        bytes: size of the file.
-        width: columns as stored.
-        height: rows as stored.
-    """
-
-    image_id: ImageId
-    object_id: str
-    format: ImageFormat
-    bytes: int
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceEntry:
-    """One entry of a source and the image found there; `label` None if it carries none."""
-
-    root: str
-    entry: str
-    image_id: ImageId
-    label: Label | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +54,7 @@ class Store:
         self.folder = folder
         self.blobs = BlobStore(folder / "objects")
         self._db = Database(folder / "catalogue.sqlite", CATALOGUE_MIGRATIONS)
+        self.fingerprints = Fingerprints(self._db)
 
     def __enter__(self) -> Store:
         return self
@@ -168,7 +138,7 @@ class Store:
                 "SELECT root, entry FROM sources WHERE image_id = ? ORDER BY root, entry",
                 (image_id,),
             )
-            return [str(Path(root) / entry) for root, entry in rows]
+            return [place_of(root, entry) for root, entry in rows]
 
     def count_images(self) -> int:
         """Number of stored images."""
@@ -261,7 +231,7 @@ class Store:
                 "SELECT root, entry, reason, detail FROM skipped ORDER BY root, entry"
             )
             return [
-                Refusal(str(Path(root) / entry), "import", reason, detail)
+                Refusal(place_of(root, entry), "import", reason, detail)
                 for root, entry, reason, detail in rows
             ]
 
@@ -271,7 +241,7 @@ def _append_import_label(
 ) -> int:
     if entry.label is None:
         return 0
-    claim = str(Path(entry.root) / entry.entry)
+    claim = place_of(entry.root, entry.entry)
     row = connection.execute(
         "SELECT value FROM label_events WHERE image_id = ? AND kind = 'import' AND claim = ?"
         " ORDER BY id DESC LIMIT 1",

@@ -62,7 +62,7 @@ def answer(
     none = memoryview(b"")
     try:
         image = decode(data, request.spec, limits)
-        pixels = memoryview(np.ascontiguousarray(image.views)).cast("B")
+        pixels = np.ascontiguousarray(image.views).reshape(-1).data
         counts = (len(image.views), image.frames_total, image.frames_scored)
         return Reply(request.number, is_worn(), *counts), pixels
     except ImageRefusedError as refusal:
@@ -72,8 +72,8 @@ def answer(
         return Reply(request.number, is_worn(), refusal=refusal), none
     except MemoryError:
         detail = "decoding asks for more memory than a decoder may have"
-        refusal = ImageRefusedError("too_many_pixels", detail)
-        return Reply(request.number, worn=True, refusal=refusal), none
+        full = ImageRefusedError("too_many_pixels", detail)
+        return Reply(request.number, worn=True, refusal=full), none
     except Exception as error:
         words = " ".join(str(error).split())
         return Reply(request.number, failure=f"{type(error).__name__}: {words}"), none
@@ -108,16 +108,16 @@ def warm_up(decode: DecodeFunction, limits: Limits) -> None:
     """Load whatever decoding loads on first use, by decoding a small picture of each kind."""
     for name in _USED_LATER:
         importlib.import_module(f"PIL.{name}")
-    Image = importlib.import_module("PIL.Image")
-    exif = Image.Exif()
+    image = importlib.import_module("PIL.Image")
+    exif = image.Exif()
     exif[_ORIENTATION_TAG] = 6
-    clear, solid = (Image.new("RGBA", (8, 8), (level, 0, 0, level)) for level in (0, 255))
+    clear, solid = (image.new("RGBA", (8, 8), (level, 0, 0, level)) for level in (0, 255))
     red, black = solid.convert("RGB"), clear.convert("RGB")
     kinds: list[tuple[str, Any, dict[str, Any]]] = [
         ("JPEG", red, {"exif": exif}),
         ("JPEG", red.convert("CMYK"), {}),
         ("PNG", clear, {"save_all": True, "append_images": [solid]}),
-        ("PNG", Image.new("I;16", (8, 8)), {}),
+        ("PNG", image.new("I;16", (8, 8)), {}),
         ("WEBP", clear, {"save_all": True, "append_images": [solid], "exif": exif}),
         ("GIF", red, {"save_all": True, "append_images": [black]}),
         ("BMP", red, {}),

@@ -12,13 +12,12 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 
 from keshikaran.pixels.contract import Limits
 
-try:
+if sys.platform != "win32":
     import resource
-except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]
 
 _BYTES_PER_PIXEL = 32
 _BASE_BYTES = 256 * 1024 * 1024
@@ -78,6 +77,8 @@ def limit_resources(memory_bytes: int | None, cpu_s: int, descriptors: int | Non
         cpu_s: processor seconds in all.
         descriptors: open files; None leaves them.
     """
+    if sys.platform == "win32":
+        return
     wanted = {
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": 0,
@@ -88,24 +89,24 @@ def limit_resources(memory_bytes: int | None, cpu_s: int, descriptors: int | Non
         "RLIMIT_NOFILE": descriptors,
     }
     for name, value in wanted.items():
-        number = getattr(resource, name, None)  # None too where there is no such module
+        number = getattr(resource, name, None)
         if number is not None and value is not None:
             with contextlib.suppress(OSError, ValueError):
                 resource.setrlimit(number, (value, value))
 
 
 def _die_first_when_memory_runs_out() -> None:
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _address_space() -> int | None:
     """Bytes of it now; None where the system does not say."""
     try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     except OSError:
         return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _become_nobody() -> None:
@@ -143,7 +144,7 @@ def _deny_files(libc: ctypes.CDLL) -> None:
 
 def peak_memory() -> int:
     """Bytes this process has had resident at most; 0 where the system does not say."""
-    if resource is None:
+    if sys.platform == "win32":
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

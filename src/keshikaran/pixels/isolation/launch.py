@@ -121,7 +121,7 @@ class Zygote:
         try:
             self._process = subprocess.Popen(
                 command("keshikaran.pixels.isolation.zygote"),
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=environment(),

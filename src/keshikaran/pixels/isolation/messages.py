@@ -60,7 +60,7 @@ class ChildSettings:
     def from_json(cls, text: bytes) -> ChildSettings:
         """Back from text."""
         values: dict[str, Any] = json.loads(text)
-        fields = {
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.pop("limits").items()
         }

@@ -58,5 +58,3 @@ class PipePort:
         self.write_packet(reply.pack())
         self._to.write(pixels)
         self._to.flush()
-
-

@@ -90,7 +90,7 @@ class SharedChild:
         self._memory.close()
 
     def _collect(self, views: UInt8Array, deadline: float) -> None:
-        flat = memoryview(views).cast("B") if views.size else memoryview(b"")
+        flat = views.reshape(-1).data
         for start in range(0, len(flat), PIXEL_BYTES):
             if start:
                 self._send(MORE)

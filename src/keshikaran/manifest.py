@@ -1,0 +1,261 @@
+"""What a bundle says about itself: the fields, and reading them from a file nobody vouches for."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from keshikaran.errors import BundleError
+from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
+from keshikaran.types import Precision, Thresholds
+
+SCHEMA_VERSION = 2
+MAX_MANIFEST_CHARACTERS = 1_000_000
+SELF_TEST_FEATURES = 16
+
+_MAX_DEPTH = 16
+_MAX_SIDE = 4096
+_MAX_TEXT = 10_000
+_MODEL_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
+_HINT = "Use a file that `keshikaran train` wrote."
+
+
+@dataclass(frozen=True, slots=True)
+class SelfTest:
+    """What the model answered to `self_test_pixels` when it was made.
+
+    Attributes:
+        score: the probability.
+        features: the first 16 features.
+    """
+
+    score: float
+    features: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a bundle says about itself.
+
+    Attributes:
+        model_id: starts with the time of making, ends with a digest of what was learned.
+        created: ISO 8601, UTC.
+        keshikaran_version: of the program that wrote it.
+        classes: label as text → meaning in words.
+        thresholds: the two cuts on the score.
+        thresholds_chosen_for: what they were chosen for, in words.
+        policy: the policy it was trained under.
+        prevalence: share of objectionable images that the score assumes.
+        pixel_contract: version of the decoding rules.
+        height: rows of the input.
+        width: columns of the input.
+        resize_mode: how images get that shape.
+        backbone: name, digest, licence of the frozen network.
+        precision: arithmetic that the features were computed in.
+        recipe: how the head was fitted, with its settings.
+        training_set: digest over the images and labels, and the split's scheme.
+        split: images on each side by label.
+        metrics: figures on validation and test.
+        self_test: see `SelfTest`.
+        licence: of the model file's weights.
+        schema: version of this format.
+    """
+
+    model_id: str
+    created: str
+    keshikaran_version: str
+    classes: dict[str, str]
+    thresholds: Thresholds
+    thresholds_chosen_for: str
+    policy: dict[str, Any]
+    prevalence: float
+    pixel_contract: int
+    height: int
+    width: int
+    resize_mode: ResizeMode
+    backbone: dict[str, str]
+    precision: Precision
+    recipe: dict[str, Any]
+    training_set: dict[str, Any]
+    split: dict[str, dict[str, int]]
+    metrics: dict[str, Any]
+    self_test: SelfTest
+    licence: str
+    schema: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def pixels(self) -> PixelSpec:
+        """The pixels the graph wants."""
+        return PixelSpec(self.height, self.width, self.resize_mode)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, no NaN."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def parse_manifest(text: str, origin: str) -> Manifest:
+    """Read a manifest, and refuse one that code could stumble over.
+
+    Fields that this version does not know are ignored; all it knows must be there and fit.
+
+    Args:
+        text: the JSON.
+        origin: the file's name, for messages.
+
+    Raises:
+        BundleError: no JSON object, too large or deep, of another version, or with a field that
+            is missing, of the wrong type or out of its range.
+    """
+    try:
+        raw = _read_json(text)
+        _check_version(raw, origin)
+        for name, fits in _FIELDS.items():
+            if not fits(raw[name]):
+                msg = f"bad {name}"
+                raise ValueError(msg)
+        values = {item.name: raw[item.name] for item in fields(Manifest)}
+        values["thresholds"] = Thresholds(**values["thresholds"])
+        values["self_test"] = SelfTest(**values["self_test"])
+        return Manifest(**values)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        msg = f"{origin}: the manifest is damaged ({_words(error)})."
+        raise BundleError(msg, _HINT) from error
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    if len(text) > MAX_MANIFEST_CHARACTERS:
+        msg = f"more than {MAX_MANIFEST_CHARACTERS:,} characters"
+        raise ValueError(msg)
+    raw = json.loads(text, object_pairs_hook=_without_twins, parse_constant=_no_constant)
+    if not isinstance(raw, dict):
+        msg = "no JSON object"
+        raise ValueError(msg)
+    _check_values(raw)
+    return raw
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        msg = "a key is given twice"
+        raise ValueError(msg)
+    return found
+
+
+def _no_constant(word: str) -> float:
+    msg = f"{word} is not a number"
+    raise ValueError(msg)
+
+
+def _check_values(raw: dict[str, Any]) -> None:
+    """No endless nesting, no number that has become infinite on reading."""
+    todo: list[tuple[Any, int]] = [(raw, 0)]
+    while todo:
+        value, depth = todo.pop()
+        if depth > _MAX_DEPTH:
+            msg = f"nested more than {_MAX_DEPTH} deep"
+            raise ValueError(msg)
+        if isinstance(value, float) and not math.isfinite(value):
+            msg = "a number is too large"
+            raise ValueError(msg)
+        inside = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict | list):
+            todo += [(item, depth + 1) for item in inside]
+
+
+def _check_version(raw: dict[str, Any], origin: str) -> None:
+    schema = raw["schema"]
+    if not _is_whole(schema, 1):
+        msg = "bad schema"
+        raise ValueError(msg)
+    if schema > SCHEMA_VERSION:
+        msg = f"{origin} was written by a newer version of keshikaran."
+        raise BundleError(msg, "Update keshikaran.")
+    if schema < SCHEMA_VERSION:
+        msg = f"{origin} was written by a version of keshikaran before the first release."
+        raise BundleError(msg, "Train again: keshikaran train. Features are not computed anew.")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_TEXT
+
+
+def _is_whole(value: object, least: int, most: int = 2**53) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_number(value: object, least: float = -3e38, most: float = 3e38) -> bool:
+    """Within what a float32 holds, so that arithmetic on it stays finite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return least <= value <= most
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value, 0, 1)
+
+
+def _is_side(value: object) -> bool:
+    return _is_whole(value, 1, _MAX_SIDE)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _has(value: object, **parts: Callable[[object], bool]) -> bool:
+    """Whether it is an object of exactly these parts."""
+    if not isinstance(value, dict) or set(value) != set(parts):
+        return False
+    return all(fits(value[name]) for name, fits in parts.items())
+
+
+def _are_classes(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"0", "1"}
+        and all(map(_is_text, [*value.values()]))
+    )
+
+
+def _are_counts(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_whole(count, 0) for count in value.values())
+
+
+def _are_features(value: object) -> bool:
+    if not isinstance(value, list) or not 1 <= len(value) <= SELF_TEST_FEATURES:
+        return False
+    return all(map(_is_number, value))
+
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "model_id": lambda value: isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None,
+    "created": _is_text,
+    "keshikaran_version": _is_text,
+    "classes": _are_classes,
+    "thresholds": lambda value: _has(value, review=_is_share, block=_is_share),
+    "thresholds_chosen_for": _is_text,
+    "policy": _is_object,
+    "prevalence": _is_share,
+    "pixel_contract": lambda value: _is_whole(value, 1),
+    "height": _is_side,
+    "width": _is_side,
+    "resize_mode": lambda value: isinstance(value, str) and value in RESIZE_MODES,
+    "backbone": lambda value: _has(value, name=_is_text, digest=_is_text, licence=_is_text),
+    "precision": lambda value: value == "f32" or value == "bf16",
+    "recipe": _is_object,
+    "training_set": _is_object,
+    "split": lambda value: isinstance(value, dict) and all(map(_are_counts, value.values())),
+    "metrics": _is_object,
+    "self_test": lambda value: _has(value, score=_is_share, features=_are_features),
+    "licence": _is_text,
+}
+"""What every field must be: code relies on some, people are shown all."""
+
+
+def _words(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)[:200]
