@@ -14,8 +14,10 @@ import numpy as np
 
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels.contract import DecodedImage, Limits, PixelSpec
+from keshikaran.pixels.decode import decode_image
 from keshikaran.pixels.isolation.confine import peak_memory
 from keshikaran.pixels.isolation.messages import Reply, Request
+from keshikaran.types import UInt8Array
 
 DecodeFunction = Callable[[bytes, PixelSpec, Limits], DecodedImage]
 _ORIENTATION_TAG = 0x0112
@@ -62,7 +64,7 @@ def answer(
     none = memoryview(b"")
     try:
         image = decode(data, request.spec, limits)
-        pixels = np.ascontiguousarray(image.views).reshape(-1).data
+        pixels = _checked(image, request.spec).reshape(-1).data
         counts = (len(image.views), image.frames_total, image.frames_scored)
         return Reply(request.number, is_worn(), *counts), pixels
     except ImageRefusedError as refusal:
@@ -77,6 +79,15 @@ def answer(
     except Exception as error:
         words = " ".join(str(error).split())
         return Reply(request.number, failure=f"{type(error).__name__}: {words}"), none
+
+
+def _checked(image: DecodedImage, spec: PixelSpec) -> UInt8Array:
+    """The parent counts on the shape it asked for."""
+    views = np.ascontiguousarray(image.views)
+    if views.dtype != np.uint8 or views.shape[1:] != (spec.height, spec.width, 3):
+        msg = f"decoding gave {views.dtype} {views.shape}"
+        raise ValueError(msg)
+    return views
 
 
 def find_function(name: str) -> DecodeFunction:
@@ -104,7 +115,7 @@ class _ImportWatch:
         return None
 
 
-def warm_up(decode: DecodeFunction, limits: Limits) -> None:
+def warm_up(limits: Limits) -> None:
     """Load whatever decoding loads on first use, by decoding a small picture of each kind."""
     for name in _USED_LATER:
         importlib.import_module(f"PIL.{name}")
@@ -126,4 +137,4 @@ def warm_up(decode: DecodeFunction, limits: Limits) -> None:
     for image_format, picture, options in kinds:
         file = io.BytesIO()
         picture.save(file, image_format, **options)
-        decode(file.getvalue(), PixelSpec(4, 4, "crop"), limits)
+        decode_image(file.getvalue(), PixelSpec(4, 4, "crop"), limits)

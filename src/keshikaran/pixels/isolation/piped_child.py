@@ -18,7 +18,7 @@ def main() -> None:
     port = PipePort()
     settings = ChildSettings.from_json(port.read_packet())
     decode = find_function(settings.function)
-    warm_up(decode, settings.limits)
+    warm_up(settings.limits)
     gc.enable()
     limit_resources(settings.memory_bytes, settings.cpu_s, None)
     port.write_packet(b"ready")

@@ -43,7 +43,7 @@ def main() -> None:
     settings = ChildSettings.from_json(control.recv(_PACKET))
     try:
         decode = find_function(settings.function)
-        warm_up(decode, settings.limits)
+        warm_up(settings.limits)
     except Exception as error:
         control.send(json.dumps({"error": f"{type(error).__name__}: {error}"[:500]}).encode())
         os._exit(1)
