@@ -71,6 +71,16 @@ def sleep() -> None:
     time.sleep(3600)
 
 
+def pause() -> None:
+    """Take a moment, then go on."""
+    time.sleep(0.6)
+
+
+def swell() -> None:
+    """Use a lot of memory once, then go on."""
+    bytearray(b"x" * 300 * 1024 * 1024)
+
+
 def ignore_signals() -> None:
     """Wait for ever, deaf to all that can be ignored."""
     for number in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP}:
@@ -208,7 +218,7 @@ _ATTEMPTS: dict[str, Callable[[], None]] = {
     attempt.__name__: attempt
     for attempt in (
         *(crash, abort, leave, exit_politely, recurse, raise_anything),
-        *(loop, sleep, ignore_signals, allocate, map_memory),
+        *(loop, sleep, pause, swell, ignore_signals, allocate, map_memory),
         *(write_file, write_file_instead, read_file, fork, execute, open_socket, connect),
         *(kill_parent, raise_limits, become_root, shrink_memory),
         *(talk_nonsense, talk_too_much, claim_many_views, answer_another, promise_more),
@@ -228,6 +238,8 @@ EXPECTED: dict[str, tuple[str, ...]] = {
         ("talk_nonsense", "talk_too_much", "claim_many_views", "answer_another"), (DIED,)
     ),
     "invent_a_reason": (DIED,),
+    "pause": ("pixels",),
+    "swell": (FULL,),
     "allocate": (FULL,),
     "map_memory": (FULL, STOPPED),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 import weakref
 from typing import Literal
@@ -113,7 +114,7 @@ class IsolatedDecoder:
         try:
             return self._try(data, spec)
         except ChildDiedError as error:
-            detail = f"two decoder processes did not survive this file: {error}"
+            detail = f"two decoder processes did not survive this file: the second {error}"
             raise ImageRefusedError("decoder_died", detail) from error
 
     def pids(self) -> list[int]:
@@ -146,24 +147,35 @@ class IsolatedDecoder:
 
     def _try(self, data: bytes, spec: PixelSpec) -> DecodedImage:
         lent = self._pool.take()
-        reusable = False
         started = time.monotonic()
         try:
             reply, image = lent.child.ask(data, spec, self._timeout_s)
-            lent.images += 1
-            lent.busy_s += time.monotonic() - started
-            fresh = lent.images < _IMAGES_PER_CHILD and lent.busy_s < _BUSY_S_PER_CHILD
-            reusable = fresh and not reply.worn
         except ChildTimeoutError as error:
+            self._pool.drop(lent)
             detail = f"decoding took more than {self._timeout_s:g} s"
             raise ImageRefusedError("decode_timeout", detail) from error
-        finally:
-            (self._pool.put if reusable else self._pool.drop)(lent)
+        except ChildDiedError as error:
+            words = f"{error}{_words(self._pool.drop(lent))}"
+            raise ChildDiedError(words) from error
+        except BaseException:
+            self._pool.drop(lent)
+            raise
+        lent.images += 1
+        lent.busy_s += time.monotonic() - started
+        tired = lent.images >= _IMAGES_PER_CHILD or lent.busy_s >= _BUSY_S_PER_CHILD
+        (self._pool.drop if tired or reply.worn else self._pool.put)(lent)
         if reply.failure is not None:
             raise ImageRefusedError("decoder_died", f"the decoder failed: {reply.failure}")
         if reply.refusal is not None:
             raise reply.refusal
         return image
+
+
+def _words(code: int) -> str:
+    """How a child ended, unless it was our own signal or one like it."""
+    if code == -signal.SIGKILL:
+        return ""
+    return f" (exit code {code})" if code >= 0 else f" ({signal.Signals(-code).name})"
 
 
 def _launcher(settings: ChildSettings, *, forked: bool, early: bool) -> Launcher:

@@ -57,7 +57,7 @@ def confine(*, memory_bytes: int, cpu_s: int, descriptors: int, parent: int) -> 
         parent: the process whose end must be ours.
     """
     _die_first_when_memory_runs_out()
-    used = _address_space()
+    used = address_space()
     _become_nobody()
     if _libc is not None:
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -100,8 +100,8 @@ def _die_first_when_memory_runs_out() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _address_space() -> int | None:
-    """Bytes of it now; None where the system does not say."""
+def address_space() -> int | None:
+    """Bytes of it that this process takes now; None where the system does not say."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     except OSError:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import mmap
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 from pathlib import Path
 
 from keshikaran.errors import IsolationError
-from keshikaran.pixels.isolation.messages import ChildSettings
+from keshikaran.pixels.isolation.messages import ANSWER, FORK, REAP, ChildSettings
 from keshikaran.pixels.isolation.shared import SharedChild, shared_memory
 
 _START_S = 60.0
@@ -108,19 +109,25 @@ class Zygote:
             self._process.returncode = 0
         self._control = self._process = None
 
-    def end(self, pid: int) -> None:
-        """Kill and reap a child; nothing to do if the zygote is gone, and so its children."""
+    def end(self, pid: int) -> int:
+        """Kill and reap a child; nothing to do if the zygote is gone, and so its children.
+
+        Returns:
+            Its exit code, or minus the number of the signal that ended it.
+        """
         with self._lock, contextlib.suppress(OSError, EOFError):
             if self._control is not None:
-                self._command(b"R" + pid.to_bytes(4, "little"))
+                return os.waitstatus_to_exitcode(self._command(REAP + ANSWER.pack(pid)))
+        return -signal.SIGKILL
 
     def _start(self) -> None:
         if self._process is not None:
             return
+        words = command("keshikaran.pixels.isolation.zygote")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             self._process = subprocess.Popen(
-                command("keshikaran.pixels.isolation.zygote"),
+                words,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -160,7 +167,7 @@ class Zygote:
         memory = -1
         try:
             memory = shared_memory(max_bytes)
-            pid = self._command(b"F", [theirs.fileno(), memory])
+            pid = self._command(FORK, [theirs.fileno(), memory])
             if pid < 0:
                 raise OSError(-pid, os.strerror(-pid))
             return SharedChild(ours, mmap.mmap(memory, 0), pid, self.end)
@@ -181,7 +188,8 @@ class Zygote:
         if not packet:
             msg = "the process that forks them has ended"
             raise EOFError(msg)
-        return int.from_bytes(packet[:4], "little", signed=True)
+        (answer,) = ANSWER.unpack(packet)
+        return int(answer)
 
     def _stop(self) -> None:
         if self._control is not None:

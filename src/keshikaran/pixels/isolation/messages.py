@@ -24,6 +24,9 @@ _REQUEST = struct.Struct("<QQII")  # number, bytes of data, height, width; then 
 _REPLY = struct.Struct("<QBBIII")  # number, kind, worn, views, frames in all, frames scored
 _PIXELS, _REFUSED, _FAILED = range(3)
 
+FORK, REAP = b"F", b"R"
+ANSWER = struct.Struct("<i")  # a zygote's: process id or status; negative: an errno
+
 REQUEST_SIZE = _REQUEST.size + 1
 REPLY_SIZE = _REPLY.size
 
@@ -139,11 +142,11 @@ def read_reply(packet: bytes, number: int) -> Reply:
         ChildDiedError: no sound child says this.
     """
     if not REPLY_SIZE <= len(packet) <= MAX_PACKET:
-        msg = f"it sent {len(packet):,} bytes where a reply was due"
+        msg = f"sent {len(packet):,} bytes where a reply was due"
         raise ChildDiedError(msg)
     found, kind, worn, views, total, scored = _REPLY.unpack_from(packet)
     if found != number:
-        msg = "it answered another question"
+        msg = "answered another question"
         raise ChildDiedError(msg)
     words = packet[REPLY_SIZE:]
     if kind == _PIXELS and not words:
@@ -153,13 +156,13 @@ def read_reply(packet: bytes, number: int) -> Reply:
         return Reply(number, bool(worn), refusal=_refusal(text["reason"], text["detail"]))
     if kind == _FAILED:
         return Reply(number, bool(worn), failure=_plain(_words(words, "detail")["detail"]))
-    msg = f"it sent a reply of the unknown kind {kind}"
+    msg = f"sent a reply of the unknown kind {kind}"
     raise ChildDiedError(msg)
 
 
 def _pixels(number: int, worn: bool, views: int, total: int, scored: int) -> Reply:
     if not (1 <= views <= MAX_VIEWS and 1 <= scored <= min(views, total) and total < _MAX_FRAMES):
-        msg = f"it claimed {views:,} views of {scored:,} of {total:,} frames"
+        msg = f"claimed {views:,} views of {scored:,} of {total:,} frames"
         raise ChildDiedError(msg)
     return Reply(number, worn, views, total, scored)
 
@@ -168,10 +171,10 @@ def _words(text: bytes, *names: str) -> dict[str, str]:
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        msg = "its words are no JSON"
+        msg = "sent words that are no JSON"
         raise ChildDiedError(msg) from error
     if not isinstance(values, dict) or any(type(values.get(name)) is not str for name in names):
-        msg = "its words are not the ones that were due"
+        msg = "sent other words than were due"
         raise ChildDiedError(msg)
     return {name: values[name] for name in names}
 
@@ -180,7 +183,7 @@ def _refusal(reason: str, detail: str) -> ImageRefusedError:
     for known in get_args(RefusalReason):
         if reason == known:
             return ImageRefusedError(known, _plain(detail))
-    msg = "it gave a reason that does not exist"
+    msg = "gave a reason that does not exist"
     raise ChildDiedError(msg)
 
 

@@ -70,7 +70,7 @@ class PipedChild:
         except (OSError, EOFError, ChildDiedError) as error:
             if late.is_set():
                 raise ChildTimeoutError from error
-            msg = str(error) or "it ended while it decoded"
+            msg = str(error) or "ended while it decoded"
             raise ChildDiedError(msg) from error
         finally:
             timer.cancel()
@@ -79,15 +79,17 @@ class PipedChild:
         """Whether it runs."""
         return self._process.poll() is None
 
-    def kill(self) -> None:
-        """End it at once and give back what it held."""
+    def kill(self) -> int:
+        """End it at once and give back what it held; see `pool.Child.kill`."""
         self._process.kill()
-        self._process.wait(_END_S)
+        code = self._process.wait(_END_S)
         self.forget()
+        return code
 
     def forget(self) -> None:
         """Close our side."""
-        self._process.returncode = self._process.returncode or 0
+        if self._process.returncode is None:
+            self._process.returncode = 0  # it is not ours to wait for
         for pipe in (self._to, self._from):
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -108,7 +110,7 @@ class PipedChild:
     def _packet(self) -> bytes:
         length = int.from_bytes(read_exactly(self._from, _LENGTH), "little")
         if length > MAX_PACKET:
-            msg = f"it wants to send {length:,} bytes where a reply was due"
+            msg = f"wants to send {length:,} bytes where a reply was due"
             raise ChildDiedError(msg)
         return read_exactly(self._from, length)
 
@@ -138,10 +140,15 @@ class PipeLauncher:
                 env=environment(),
                 start_new_session=sys.platform != "win32",
             )
-            child = PipedChild(process)
+        except OSError as error:
+            what = f"No process to decode images in could be started: {error}."
+            raise IsolationError(what, HINT) from error
+        child = PipedChild(process)
+        try:
             child.begin(self._settings.to_json())
         except (OSError, EOFError) as error:
-            what = f"No process to decode images in could be started: {error}."
+            code = child.kill()
+            what = f"No process to decode images in could be started: it ended with {code}."
             raise IsolationError(what, HINT) from error
         return child
 

@@ -8,7 +8,7 @@ import signal
 from typing import IO
 
 from keshikaran.pixels.isolation.child import find_function, serve, warm_up
-from keshikaran.pixels.isolation.confine import limit_resources
+from keshikaran.pixels.isolation.confine import address_space, limit_resources
 from keshikaran.pixels.isolation.messages import REQUEST_SIZE, ChildSettings, Reply, Request
 
 
@@ -20,7 +20,8 @@ def main() -> None:
     decode = find_function(settings.function)
     warm_up(settings.limits)
     gc.enable()
-    limit_resources(settings.memory_bytes, settings.cpu_s, None)
+    used = address_space()
+    limit_resources(used + settings.memory_bytes if used else None, settings.cpu_s, None)
     port.write_packet(b"ready")
     serve(port, decode, settings.limits)
 

@@ -22,8 +22,12 @@ class Child(Protocol):
     def is_alive(self) -> bool:
         """Whether it can be asked."""
 
-    def kill(self) -> None:
-        """End it at once and give back what it held."""
+    def kill(self) -> int:
+        """End it at once and give back what it held.
+
+        Returns:
+            Its exit code; minus the signal's number if one ended it, be it ours or an earlier one.
+        """
 
     def forget(self) -> None:
         """Close our side only: in a fork of the process that owns it."""
@@ -113,10 +117,10 @@ class Pool:
                 return
         self.drop(lent)
 
-    def drop(self, lent: Lent) -> None:
-        """Give back a child for good: it is killed."""
+    def drop(self, lent: Lent) -> int:
+        """Give back a child for good: it is killed. Returns what `Child.kill` does."""
         try:
-            self._end(lent)
+            return self._end(lent)
         finally:
             with self._changed:
                 self._count -= 1
@@ -154,10 +158,10 @@ class Pool:
                 self._changed.wait()
         raise _closed()
 
-    def _end(self, lent: Lent) -> None:
+    def _end(self, lent: Lent) -> int:
         with self._changed:
             self._all.discard(lent)
-        lent.child.kill()
+        return lent.child.kill()
 
 
 def _closed() -> IsolationError:

@@ -33,11 +33,11 @@ class SharedChild:
     Args:
         channel: our end of its socket.
         memory: what we share with it.
-        end: kills and reaps it.
+        end: kills and reaps it, and says how it had ended (exit code, or minus a signal).
     """
 
     def __init__(
-        self, channel: socket.socket, memory: mmap.mmap, pid: int, end: Callable[[int], object]
+        self, channel: socket.socket, memory: mmap.mmap, pid: int, end: Callable[[int], int]
     ) -> None:
         self.pid = pid
         self._channel = channel
@@ -79,10 +79,10 @@ class SharedChild:
         """Whether it has not hung up; a child that waits has nothing to say either."""
         return not self._ready.poll(0)
 
-    def kill(self) -> None:
-        """End it at once and give back what it held."""
+    def kill(self) -> int:
+        """End it at once and give back what it held; see `pool.Child.kill`."""
         self.forget()
-        self._end(self.pid)
+        return self._end(self.pid)
 
     def forget(self) -> None:
         """Close our side; the child ends when it next looks."""
@@ -103,7 +103,7 @@ class SharedChild:
         try:
             self._channel.send(packet, socket.MSG_NOSIGNAL)
         except OSError as error:
-            msg = "it ended while it waited"
+            msg = "ended while it waited"
             raise ChildDiedError(msg) from error
 
     def _receive(self, deadline: float) -> bytes:
@@ -114,9 +114,10 @@ class SharedChild:
         try:
             packet = self._channel.recv(MAX_PACKET + 1)
         except OSError as error:
-            raise ChildDiedError(error.strerror) from error
+            msg = "ended while it decoded"
+            raise ChildDiedError(msg) from error
         if not packet:
-            msg = "it ended while it decoded"
+            msg = "ended while it decoded"
             raise ChildDiedError(msg)
         return packet
 

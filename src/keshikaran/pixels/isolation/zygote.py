@@ -8,21 +8,19 @@ does, and takes the children along.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
 import select
 import signal
 import socket
-import struct
 from dataclasses import dataclass
 
 from keshikaran.pixels.isolation.child import DecodeFunction, find_function, warm_up
 from keshikaran.pixels.isolation.forked import become_child
-from keshikaran.pixels.isolation.messages import ChildSettings
+from keshikaran.pixels.isolation.messages import ANSWER, FORK, REAP, ChildSettings
 
-FORK, REAP = b"F", b"R"
-ANSWER = struct.Struct("<i")  # process id or exit status; negative: an errno
 _PACKET = 64 * 1024
 _LOOK_FOR_PARENT_MS = 2000
 
@@ -78,6 +76,8 @@ def _obey(zygote: _Zygote, word: bytes, descriptors: list[int]) -> int:
         (pid,) = ANSWER.unpack(word[1:])
         zygote.children.discard(pid)
         return _end(pid)
+    if word != FORK:
+        return -errno.EINVAL
     us = os.getpid()
     try:
         pid = os.fork()
