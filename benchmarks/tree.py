@@ -30,11 +30,14 @@ def cpu_s(root: int) -> float:
 
 
 def memory_mb(root: int) -> tuple[float, int]:
-    """Proportional set size of `root` and its descendants, and how many processes they are.
+    """Memory of `root` and its descendants, and how many processes they are.
 
-    A page that several share counts once. Where that may not be read, resident size is taken.
+    The resident size of `root`, and the proportional one of the others: a page that several of
+    them share counts once. Where that may not be read, their resident size is taken.
     """
-    sizes = [size for pid in tree(root) if (size := _memory_kb(pid)) is not None]
+    keys = ["Rss:", *["Pss:"] * (len(pids := tree(root)) - 1)]
+    found = (_memory_kb(pid, key) for pid, key in zip(pids, keys, strict=True))
+    sizes = [size for size in found if size is not None]
     return sum(sizes) / 1024, len(sizes)
 
 
@@ -68,10 +71,10 @@ def _all() -> Iterator[tuple[int, list[str]]]:
                 yield int(folder.name), text.rpartition(")")[2].split()
 
 
-def _memory_kb(pid: int) -> int | None:
-    for name, key in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
+def _memory_kb(pid: int, key: str) -> int | None:
+    for name, start in (("smaps_rollup", key), ("status", "VmRSS:")):
         with suppress(OSError):
             for line in Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8").splitlines():
-                if line.startswith(key):
+                if line.startswith(start):
                     return int(line.split()[1])
     return None

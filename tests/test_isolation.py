@@ -38,14 +38,15 @@ def decoder(request: pytest.FixtureRequest) -> Iterator[IsolatedDecoder]:
         yield opened
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hostile() -> Iterator[IsolatedDecoder]:
+    """One child that does what a file says. Do not close it."""
     with _hostile() as opened:
         yield opened
 
 
 def _hostile(**options: object) -> IsolatedDecoder:
-    values: dict[str, object] = {"workers": 1, "timeout_s": 2.0, "memory_bytes": _SMALL_MEMORY}
+    values: dict[str, object] = {"workers": 1, "timeout_s": 1.5, "memory_bytes": _SMALL_MEMORY}
     return IsolatedDecoder(function=HOSTILE, **{**values, **options})  # type: ignore[arg-type]
 
 
@@ -283,7 +284,8 @@ def test_closing_ends_all_processes_and_every_later_question() -> None:
         decoder.decode(b"harmless", _SPEC)
 
 
-def test_closing_while_images_are_decoded_lets_nobody_wait(hostile: IsolatedDecoder) -> None:
+def test_closing_while_images_are_decoded_lets_nobody_wait() -> None:
+    hostile = _hostile(timeout_s=30.0)
     trouble: list[BaseException] = []
 
     def decode() -> None:
@@ -301,7 +303,7 @@ def test_closing_while_images_are_decoded_lets_nobody_wait(hostile: IsolatedDeco
     hostile.close()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 15
     assert len(trouble) == 3
 
 
@@ -441,17 +443,16 @@ def test_a_decoder_that_cannot_be_loaded_gets_words() -> None:
         decoder.decode(_JPEG, _SPEC)
 
 
-def test_a_system_that_refuses_to_fork_gets_words(
-    hostile: IsolatedDecoder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_refuses_to_fork_gets_words(monkeypatch: pytest.MonkeyPatch) -> None:
     def exhausted(max_bytes: int) -> int:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(launch, "shared_memory", exhausted)
-    with pytest.raises(IsolationError, match="Too many open files"):
-        hostile.decode(b"harmless", _SPEC)
-    monkeypatch.undo()
-    assert outcome(hostile, b"harmless") == "pixels"
+    with _hostile() as decoder:
+        with pytest.raises(IsolationError, match="Too many open files"):
+            decoder.decode(b"harmless", _SPEC)
+        monkeypatch.undo()
+        assert outcome(decoder, b"harmless") == "pixels"
 
 
 def test_off_says_what_it_gives_up(caplog: pytest.LogCaptureFixture) -> None:

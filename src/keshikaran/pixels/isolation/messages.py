@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from keshikaran.errors import ImageRefusedError, RefusalReason
-from keshikaran.pixels.contract import RESIZE_MODES, Limits, PixelSpec
+from keshikaran.pixels.contract import DEFAULT_LIMITS, RESIZE_MODES, Limits, PixelSpec
 
 MAX_VIEWS = 256
 MAX_PACKET = 8 * 1024
@@ -57,17 +57,17 @@ class ChildSettings:
 
     def to_json(self) -> bytes:
         """As text for the child's start."""
-        return json.dumps(asdict(self)).encode()
+        return json.dumps(asdict(self), default=sorted).encode()  # sets become lists
 
     @classmethod
     def from_json(cls, text: bytes) -> ChildSettings:
         """Back from text."""
         values: dict[str, Any] = json.loads(text)
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
+        limits: dict[str, Any] = {
+            name: type(getattr(DEFAULT_LIMITS, name))(value)
             for name, value in values.pop("limits").items()
         }
-        return cls(limits=Limits(**fields), **values)
+        return cls(limits=Limits(**limits), **values)
 
 
 @dataclass(frozen=True, slots=True)
