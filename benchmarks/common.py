@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tree import PeakMemory
+
 ROOT = Path(__file__).resolve().parent.parent
 TASKS: tuple[tuple[str, ...], ...] = (
     ("dress", "skirt", "shorts"),
@@ -88,8 +90,8 @@ def keshikaran(*arguments: str) -> tuple[dict[str, Any], float, float]:
     """Run the command line in a process of its own.
 
     Returns:
-        The JSON object it printed, wall seconds, and peak resident memory in MB (of the largest
-        single process, as the operating system accounts it).
+        The JSON object it printed, wall seconds, and peak memory in MB of it and its children
+        together; pages that they share count once.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -101,11 +103,12 @@ def keshikaran(*arguments: str) -> tuple[dict[str, Any], float, float]:
     out, err = process.stdout, process.stderr
     if out is None or err is None:
         raise RuntimeError
+    peak = PeakMemory(process.pid)
     text, words = out.read(), err.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    code = process.wait()
     wall = time.perf_counter() - started
-    code = process.returncode = os.waitstatus_to_exitcode(status)
+    peak.stop()
     if code not in {0, 3}:
         sys.exit(f"keshikaran {' '.join(arguments)} ended with {code}:\n{words}")
     result = json.loads(text) if text.startswith("{") and "\n{" not in text else {}
-    return result, wall, usage.ru_maxrss / 1024
+    return result, wall, peak.mb

@@ -1,7 +1,8 @@
 """How much memory does training take, and does it grow with the number of images?
 
 Trains in processes of their own on a quarter, a half and all of the photographs. What may grow is
-the features (float32 in the table, float64 while fitting).
+the features (float32 in the table, float64 while fitting). What is measured is the process with the
+children that decode for it.
 """
 
 from __future__ import annotations

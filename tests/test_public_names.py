@@ -56,10 +56,20 @@ def test_version_has_three_numbers() -> None:
 
 
 def test_importing_the_package_loads_nothing_of_training() -> None:
-    code = "import json, sys, keshikaran; print(json.dumps(sorted(sys.modules)))"
+    code = (
+        "import json, sys; from keshikaran import Predictor; print(json.dumps(sorted(sys.modules)))"
+    )
     loaded = set(json.loads(_python(code).stdout))
     assert "keshikaran.predictor" in loaded
     assert loaded & _OF_TRAINING == set()
+
+
+def test_names_are_loaded_when_they_are_used() -> None:
+    code = "import json, sys, keshikaran; print(json.dumps(sorted(sys.modules)))"
+    assert {"numpy", "onnx", "PIL"} & set(json.loads(_python(code).stdout)) == set()
+    assert set(keshikaran.__all__) <= set(dir(keshikaran))
+    with pytest.raises(AttributeError, match="no attribute 'Trainer'"):
+        keshikaran.Trainer  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_importing_the_package_says_nothing() -> None:

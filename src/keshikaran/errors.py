@@ -11,6 +11,7 @@
     │   └── DamagedStoreError    one of its files is not what was written
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
+    ├── IsolationError           no process can be started to decode images in
     └── MissingExtraError        an optional part is not installed
 
 Each carries what happened, on which file, and what to do about it. The command line prints
@@ -33,11 +34,15 @@ RefusalReason = Literal[
     "corrupt",
     "unreadable_file",
     "damaged_object",
+    "decoder_died",
+    "decode_timeout",
 ]
 """Why an image was refused. A closed list: it is written to files and read by machines."""
 
-PASSING_REASONS: frozenset[RefusalReason] = frozenset({"unreadable_file", "damaged_object"})
-"""Reasons that lie with the disk, not with the image: never remembered as facts about it."""
+PASSING_REASONS: frozenset[RefusalReason] = frozenset(
+    {"unreadable_file", "damaged_object", "decoder_died", "decode_timeout"}
+)
+"""Reasons that may be gone at the next try: nothing remembers them as a fact about the image."""
 
 
 class KeshikaranError(Exception):
@@ -106,6 +111,10 @@ class BackboneError(KeshikaranError):
 
 class BundleError(KeshikaranError):
     """A model file is missing, damaged or not one of ours."""
+
+
+class IsolationError(KeshikaranError):
+    """No process can be started to decode images in."""
 
 
 class MissingExtraError(KeshikaranError):

@@ -12,7 +12,8 @@ from keshikaran.bundle import Bundle, Manifest, SignatureCheck, check_self_test,
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
 from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
-from keshikaran.pixels import DEFAULT_LIMITS, InProcessDecoder, Limits
+from keshikaran.pixels import DEFAULT_LIMITS, Decoder, InProcessDecoder, Limits
+from keshikaran.pixels.isolated import Isolation, open_decoder
 from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
 
 Image = str | Path | bytes
@@ -26,22 +27,32 @@ class Predictor:
 
     Example::
 
-        predictor = Predictor.load("model.onnx")
-        prediction = predictor.predict("dog.jpg")
-        print(prediction.score, prediction.verdict)
+        with Predictor.load("model.onnx") as predictor:
+            prediction = predictor.predict("dog.jpg")
+            print(prediction.score, prediction.verdict)
+
+    Closing it ends the processes that decode; so does the end of the program.
 
     Args:
         bundle: a checked model file.
         engine: an engine that has loaded it.
         limits: what an image file may ask for.
+        decoder: turns image files into pixels; closed with the predictor. Default: one in this
+            process.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        limits: Limits = DEFAULT_LIMITS,
+        decoder: Decoder | None = None,
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.engine = engine
         self.limits = limits
-        decoder = InProcessDecoder(limits)
-        self._pipeline = Pipeline(decoder, engine, self.manifest.pixels)
+        self._decoder = decoder or InProcessDecoder(limits)
+        self._pipeline = Pipeline(self._decoder, engine, self.manifest.pixels)
 
     @classmethod
     def load(
@@ -52,6 +63,7 @@ class Predictor:
         precision: Precision | None = None,
         streams: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        isolation: Isolation = "process",
         signature: SignatureCheck | None = None,
     ) -> Predictor:
         """Read a model file, check it, run its self-test.
@@ -62,6 +74,8 @@ class Predictor:
             precision: None takes the model's own where the machine has it, else f32.
             streams: images inferred side by side; default: one for each usable processor.
             limits: what an image file may ask for.
+            isolation: `process` decodes in child processes, so that no image file can harm this
+                one; `off` decodes here.
             signature: who must have signed the file; None asks for no signature.
 
         Raises:
@@ -69,11 +83,29 @@ class Predictor:
                 as asked.
             BackboneError: the engine or precision asked for cannot be had.
             MissingExtraError: the engine, or what checks a signature, is not installed.
+            IsolationError: no process can be started to decode images in.
         """
-        bundle = read_bundle(Path(path), signature)
-        opened = _open(bundle, engine, precision, streams)
-        check_self_test(bundle, opened)
-        return cls(bundle, opened, limits)
+        decoder = open_decoder(isolation, limits)  # first: it gets ready while the engine loads
+        try:
+            bundle = read_bundle(Path(path), signature)
+            opened = _open(bundle, engine, precision, streams)
+            check_self_test(bundle, opened)
+        except BaseException:
+            decoder.close()
+            raise
+        return cls(bundle, opened, limits, decoder)
+
+    def close(self) -> None:
+        """End what decodes; nothing can be predicted afterwards."""
+        self._decoder.close()
+
+    def __enter__(self) -> Predictor:
+        """The predictor itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
 
     @property
     def thresholds(self) -> Thresholds:

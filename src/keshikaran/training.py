@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -30,13 +30,8 @@ from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featu
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import (
-    EXTENSIONS,
-    PIXEL_CONTRACT_VERSION,
-    Decoder,
-    InProcessDecoder,
-    PixelSpec,
-)
+from keshikaran.pixels import EXTENSIONS, PIXEL_CONTRACT_VERSION, Decoder, PixelSpec
+from keshikaran.pixels.isolated import open_decoder
 from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
@@ -73,15 +68,19 @@ def train(
         NotEnoughImagesError: too few labelled images on a side, or one class only.
         StoreError: the disk is full or the workspace cannot be written.
         BackboneError: the backbone, engine or precision cannot be had.
+        IsolationError: no process can be started to decode images in.
         BundleError: the finished bundle does not answer as the pipeline did; nothing is written.
     """
     options = options or TrainingOptions()
     progress = progress or SilentProgress()
     clock = _Clock()
-    decoder = InProcessDecoder()
     backbone = load_backbone(options.backbone)
-    featurizer = _featurizer(backbone, decoder, options)
-    with Store(workspace.folder) as store, FeatureCache(workspace.features) as cache:
+    with (
+        closing(open_decoder(options.isolation)) as decoder,
+        Store(workspace.folder) as store,
+        FeatureCache(workspace.features) as cache,
+    ):
+        featurizer = _featurizer(backbone, decoder, options)
         with FeaturizeAhead(store, cache, featurizer, progress, _count(sources)) as ahead:
             with clock.stage("import"):
                 images = _import_all(store, sources, options, progress, ahead)

@@ -15,6 +15,7 @@ from keshikaran.head import FitResult
 from keshikaran.ingest import ImportReport
 from keshikaran.metrics import EvaluationReport
 from keshikaran.pixels import ResizeMode
+from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy
 from keshikaran.split import SplitScheme
 from keshikaran.store import Contradiction
@@ -38,6 +39,7 @@ class TrainingOptions:
         split: None repeats the workspace's last scheme, or the default.
         policy: what is objectionable, and what the thresholds are asked for.
         tensorboard: whether to write a TensorBoard run.
+        isolation: whether images are decoded in child processes or in this one.
         rehash: whether to read files of the sources again that look unchanged.
     """
 
@@ -49,6 +51,7 @@ class TrainingOptions:
     split: SplitScheme | None = None
     policy: Policy = field(default_factory=Policy)
     tensorboard: bool = True
+    isolation: Isolation = "process"
     rehash: bool = False
 
 

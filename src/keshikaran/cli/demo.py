@@ -52,8 +52,8 @@ def demo_command(
         TrainingOptions(policy=_POLICY),
         TerminalProgress(),
     )
-    predictor = Predictor.load(done.model_path)
-    predictions = list(predictor.predict_many(pictures.fresh))
+    with Predictor.load(done.model_path) as predictor:
+        predictions = list(predictor.predict_many(pictures.fresh))
     if as_json:
         fresh = [prediction.to_dict() for prediction in predictions]
         result(json.dumps(done.to_dict() | {"predictions": fresh}))

@@ -11,6 +11,7 @@ import typer
 
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, StoreError, UsageError
+from keshikaran.pixels.isolated import Isolation
 from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
 
@@ -23,6 +24,10 @@ WorkspaceOption = Annotated[
         " ./keshikaran-workspace.",
         show_default=False,
     ),
+]
+IsolationOption = Annotated[
+    Isolation,
+    typer.Option(help="Decode images in child processes with limits, or (off) in this one."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PositiveOption = Annotated[

@@ -14,6 +14,7 @@ import typer
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
 from keshikaran.cli.options import (
+    IsolationOption,
     JsonOption,
     PublicKeyOption,
     SignatureOption,
@@ -46,6 +47,7 @@ def predict_command(
         typer.Option(help="Default: the one the model was made in.", show_default=False),
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
+    isolation: IsolationOption = "process",
     signature: SignatureOption = None,
     public_key: PublicKeyOption = None,
     workspace: WorkspaceOption = None,
@@ -54,9 +56,28 @@ def predict_command(
     if quiet and as_json:
         msg = "--quiet and --json exclude each other."
         raise UsageError(msg, "Choose one.")
-    asked = asked_signature(signature, public_key)
-    chosen = model or _latest(workspace)
-    predictor = Predictor.load(chosen, engine=engine, precision=precision, signature=asked)
+    path = model or _latest(workspace)
+    with Predictor.load(
+        path,
+        engine=engine,
+        precision=precision,
+        isolation=isolation,
+        signature=asked_signature(signature, public_key),
+    ) as predictor:
+        count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)
+    if not count:
+        say("No image was given: the folder or list is empty.")
+    elif not quiet and not as_json:
+        where = workspace_words(workspace)
+        say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
+    if undecided:
+        raise typer.Exit(_PARTLY)
+
+
+def _score(
+    predictor: Predictor, images: list[str], *, quiet: bool, as_json: bool
+) -> tuple[int, int]:
+    """Print a line for each image; returns how many there were and how many stayed undecided."""
     count = undecided = 0
     bars = talk.is_terminal and not sys.stdout.isatty()
     progress = TerminalProgress() if bars else SilentProgress()
@@ -68,13 +89,7 @@ def predict_command(
             result(prediction_line(prediction, quiet=quiet, as_json=as_json))
             if task is not None:
                 task.advance()
-    if not count:
-        say("No image was given: the folder or list is empty.")
-    elif not quiet and not as_json:
-        where = workspace_words(workspace)
-        say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
-    if undecided:
-        raise typer.Exit(_PARTLY)
+    return count, undecided
 
 
 def prediction_line(prediction: Prediction, *, quiet: bool = False, as_json: bool = False) -> str:

@@ -12,6 +12,7 @@ from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY, chosen_scheme, say_import
 from keshikaran.cli.options import (
     BalanceOption,
+    IsolationOption,
     JsonOption,
     MediaDirOption,
     PositiveOption,
@@ -64,6 +65,7 @@ def train_command(
     scheme: SchemeOption = None,
     salt: SaltOption = "",
     balance: BalanceOption = False,
+    isolation: IsolationOption = "process",
     tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -85,6 +87,7 @@ def train_command(
         split=chosen_scheme(scheme, salt, balance=balance),
         policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
         tensorboard=tensorboard,
+        isolation=isolation,
         rehash=rehash,
     )
     done = train(open_workspace(workspace), found, options, TerminalProgress())

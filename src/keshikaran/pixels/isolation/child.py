@@ -1,0 +1,140 @@
+"""The loop of a child: take an image file, decode it, give its pixels or the reason why not."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import io
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from keshikaran.errors import ImageRefusedError
+from keshikaran.pixels.contract import DecodedImage, Limits, PixelSpec
+from keshikaran.pixels.decode import decode_image
+from keshikaran.pixels.isolation.confine import peak_memory
+from keshikaran.pixels.isolation.messages import Reply, Request
+from keshikaran.types import UInt8Array
+
+DecodeFunction = Callable[[bytes, PixelSpec, Limits], DecodedImage]
+_ORIENTATION_TAG = 0x0112
+# Loaded by Pillow on first need. Each format's module too: else the first rare one loads all.
+_USED_LATER = (
+    *("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "MpoImagePlugin"),
+    *("PngImagePlugin", "TiffImagePlugin", "WebPImagePlugin"),
+    *("ExifTags", "ImageChops", "ImageCms", "ImageMode", "ImageOps", "ImageSequence"),
+)
+_WORN_BYTES = 256 * 1024 * 1024
+
+
+class Port(Protocol):
+    """A child's way to its parent."""
+
+    def receive(self) -> tuple[Request, bytes] | None:
+        """The next image; None when there is none to come."""
+
+    def send(self, reply: Reply, pixels: memoryview) -> None:
+        """The answer, with its pixels if it has any."""
+
+
+def serve(port: Port, decode: DecodeFunction, limits: Limits) -> None:
+    """Answer until the parent hangs up."""
+    imports = _ImportWatch()
+    sys.meta_path.insert(0, imports)
+    while (job := port.receive()) is not None:
+        imports.names.clear()
+        port.send(*answer(job, decode, limits, imports.names))
+
+
+def answer(
+    job: tuple[Request, bytes], decode: DecodeFunction, limits: Limits, imports: list[str]
+) -> tuple[Reply, memoryview]:
+    """Decode one image.
+
+    Args:
+        job: the request and the image file.
+        decode: what decodes.
+        limits: what a file may ask for.
+        imports: names of modules that were looked for meanwhile; `decode` adds to it.
+    """
+    request, data = job
+    none = memoryview(b"")
+    try:
+        image = decode(data, request.spec, limits)
+        pixels = _checked(image, request.spec).reshape(-1).data
+        counts = (len(image.views), image.frames_total, image.frames_scored)
+        return Reply(request.number, is_worn(), *counts), pixels
+    except ImageRefusedError as refusal:
+        if imports:  # a module that could not be loaded here must not look like a bad image
+            failure = f"decoding wanted the module {imports[0]}: {refusal.detail}"
+            return Reply(request.number, failure=failure), none
+        return Reply(request.number, is_worn(), refusal=refusal), none
+    except MemoryError:
+        detail = "decoding asks for more memory than a decoder may have"
+        full = ImageRefusedError("too_many_pixels", detail)
+        return Reply(request.number, worn=True, refusal=full), none
+    except Exception as error:
+        words = " ".join(str(error).split())
+        return Reply(request.number, failure=f"{type(error).__name__}: {words}"), none
+
+
+def _checked(image: DecodedImage, spec: PixelSpec) -> UInt8Array:
+    """The parent counts on the shape it asked for."""
+    views = np.ascontiguousarray(image.views)
+    if views.dtype != np.uint8 or views.shape[1:] != (spec.height, spec.width, 3):
+        msg = f"decoding gave {views.dtype} {views.shape}"
+        raise ValueError(msg)
+    return views
+
+
+def find_function(name: str) -> DecodeFunction:
+    """Import `module:name`."""
+    module, _, attribute = name.partition(":")
+    function: DecodeFunction = getattr(importlib.import_module(module), attribute)
+    return function
+
+
+def is_worn() -> bool:
+    """Whether this process has once been so large that a fresh one is cheaper to keep."""
+    return peak_memory() > _WORN_BYTES
+
+
+class _ImportWatch:
+    """Notes which modules are looked for: a child has no files, so that it can load none."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        self.names.append(name)
+        return None
+
+
+def warm_up(limits: Limits) -> None:
+    """Load whatever decoding loads on first use, by decoding a small picture of each kind."""
+    for name in _USED_LATER:
+        importlib.import_module(f"PIL.{name}")
+    image = importlib.import_module("PIL.Image")
+    exif = image.Exif()
+    exif[_ORIENTATION_TAG] = 6
+    clear, solid = (image.new("RGBA", (8, 8), (level, 0, 0, level)) for level in (0, 255))
+    red, black = solid.convert("RGB"), clear.convert("RGB")
+    kinds: list[tuple[str, Any, dict[str, Any]]] = [
+        ("JPEG", red, {"exif": exif}),
+        ("JPEG", red.convert("CMYK"), {}),
+        ("PNG", clear, {"save_all": True, "append_images": [solid]}),
+        ("PNG", image.new("I;16", (8, 8)), {}),
+        ("WEBP", clear, {"save_all": True, "append_images": [solid], "exif": exif}),
+        ("GIF", red, {"save_all": True, "append_images": [black]}),
+        ("BMP", red, {}),
+        ("TIFF", red, {"save_all": True, "append_images": [black]}),
+    ]
+    for image_format, picture, options in kinds:
+        file = io.BytesIO()
+        picture.save(file, image_format, **options)
+        decode_image(file.getvalue(), PixelSpec(4, 4, "crop"), limits)
