@@ -23,7 +23,7 @@ from keshikaran.pixels import (
 )
 from keshikaran.pixels.exif import orientation_of
 from keshikaran.pixels.header import inspect
-from keshikaran.pixels.jpeg import is_fast_jpeg
+from keshikaran.pixels.jpeg import fast_mode
 from keshikaran.types import UInt8Array
 from support import encode
 
@@ -153,7 +153,7 @@ def test_grey_jpeg() -> None:
 
 def test_cmyk_jpeg() -> None:
     data = encode(_four_colours().convert("CMYK"), "JPEG", quality=95)
-    assert not is_fast_jpeg(data, read_header(data, DEFAULT_LIMITS))
+    assert fast_mode(data, read_header(data, DEFAULT_LIMITS)) is None
     assert _distance(read_pixels(data, _NATIVE), _pixels(_four_colours())) <= 3
 
 
@@ -176,7 +176,7 @@ def test_jpeg_with_rare_chroma_subsampling_is_read(
 
 def test_jpeg_with_a_subsampling_unknown_to_turbojpeg_is_read() -> None:
     data = _resampled((8, 16), 0x13)
-    assert not is_fast_jpeg(data, read_header(data, DEFAULT_LIMITS))
+    assert fast_mode(data, read_header(data, DEFAULT_LIMITS)) is None
     assert read_pixels(data, PixelSpec(8, 8)).shape == (8, 8, 3)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _SAME = 2
 """A conversion that moves no colour by more than this is left out."""
-_ODD = 64
+_ODD = 48
 """One that moves colours by more than this on average hides as much as it shows."""
 _DISPLAY_GAMMA = 1 / 2.2
 _PROBES_A_SIDE = 6

@@ -37,7 +37,7 @@ class Limits:
         max_side: the longer side in pixels.
         max_frames: frames or pages in the file.
         max_total_pixels: pixels of all frames that must be decoded to reach those that are
-            scored; for a JPEG of several scans, pixels times scans.
+            scored; four scans of a JPEG count as one frame.
         max_metadata_bytes: EXIF, ICC, XMP, texts and comments together, after inflating.
         max_frames_scored: frames that are looked at; more of them are sampled evenly.
         formats: the kinds of file that are accepted.
@@ -47,7 +47,7 @@ class Limits:
     max_pixels: int = 64_000_000
     max_side: int = 20_000
     max_frames: int = 2_000
-    max_total_pixels: int = 1_000_000_000
+    max_total_pixels: int = 250_000_000
     max_metadata_bytes: int = 16 * 1024 * 1024
     max_frames_scored: int = 8
     formats: frozenset[ImageFormat] = FORMATS

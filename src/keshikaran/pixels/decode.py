@@ -19,7 +19,7 @@ from keshikaran.pixels.frames import sampled
 from keshikaran.pixels.header import inspect
 from keshikaran.pixels.headers import ImageHeader, Inspection
 from keshikaran.pixels.headers.base import check_frames, check_size, check_work
-from keshikaran.pixels.jpeg import decode_scaled, is_fast_jpeg
+from keshikaran.pixels.jpeg import FastMode, decode_scaled, fast_mode
 from keshikaran.pixels.modes import plain_mode, upright
 from keshikaran.pixels.pillow import open_with_pillow, refusals_of_pillow
 from keshikaran.pixels.resize import needed_size
@@ -48,8 +48,9 @@ def decode_image(data: bytes, spec: PixelSpec, limits: Limits = DEFAULT_LIMITS) 
     """
     found = inspect(data, limits)
     try:
-        if found.header.format == "jpeg" and is_fast_jpeg(data, found.header):
-            frame = _fast_jpeg(found, spec)
+        mode = fast_mode(data, found.header) if found.header.format == "jpeg" else None
+        if mode is not None:
+            frame = _fast_jpeg(found, spec, mode)
             return DecodedImage(_distinct(views_of(frame, spec, found.profile, None)))
         return _by_pillow(found, spec, limits)
     except MemoryError as error:
@@ -74,13 +75,13 @@ def _distinct(views: Iterator[UInt8Array]) -> UInt8Array:
     return np.stack(list(kept.values())) if len(kept) > 1 else first[None]
 
 
-def _fast_jpeg(found: Inspection, spec: PixelSpec) -> Image.Image:
+def _fast_jpeg(found: Inspection, spec: PixelSpec, mode: FastMode) -> Image.Image:
     header = found.header
     if found.orientation in _TRANSPOSED:
         height, width = needed_size(header.height, header.width, spec)
     else:
         width, height = needed_size(header.width, header.height, spec)
-    frame = decode_scaled(found.data, height, width)
+    frame = decode_scaled(found.data, height, width, mode)
     return upright(frame, found.orientation)
 
 

@@ -28,6 +28,7 @@ _DECODED_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _PROGRESSIVE = {0xC2, 0xCA}
 _ALONE = {0x01, *range(0xD0, 0xD8)}
 _MOST_SCANS = 100
+_SCANS_A_FRAME = 4
 _NEXT_IN_SCANS = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
@@ -113,7 +114,7 @@ def _check_scans(data: bytes, position: int, pixels: int, limits: Limits) -> Non
             if scans > _MOST_SCANS:
                 detail = f"more than {_MOST_SCANS} scans"
                 raise ImageRefusedError("too_many_frames", detail)
-    check_work(pixels * scans, limits)
+    check_work(pixels * scans // _SCANS_A_FRAME, limits)
 
 
 def _joined(parts: dict[int, bytes]) -> bytes | None:
