@@ -166,6 +166,19 @@ DOT = b"\x02\x02\x44\x01\x00"
 """One pixel of colour 0, packed as GIF packs it."""
 
 
+# BMP
+
+
+def bmp_with_alpha(image: Image.Image) -> bytes:
+    """A BMP of 32 bits with a mask for each band; Pillow writes none for transparency."""
+    masks = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    pixels = image.convert("RGBA").transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    body = pixels.tobytes("raw", "BGRA")
+    start = struct.pack("<IiiHHIIiiII", 108, *image.size, 1, 32, 3, len(body), 0, 0, 0, 0)
+    header = (start + masks).ljust(108, b"\0")
+    return b"BM" + struct.pack("<IHHI", 14 + 108 + len(body), 0, 0, 14 + 108) + header + body
+
+
 # WebP
 
 

@@ -10,7 +10,10 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels.contract import ImageFormat, Limits
 
 MAX_PROFILE_BYTES = 4 * 1024 * 1024
-"""A colour profile beyond this counts as broken: it is not read, and the picture as sRGB."""
+"""A colour profile beyond this counts as broken: it is not read, and the picture as sRGB.
+Packed metadata that inflates beyond it is refused.
+"""
+_PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +80,37 @@ class MetadataBudget:
             detail = f"more metadata than {self._limit:,} bytes"
             raise ImageRefusedError("too_much_metadata", detail)
 
-    def inflate(self, packed: bytes) -> bytes | None:
-        """Inflate zlib data as far as the budget reaches.
+    def inflate(self, packed: bytes, *, keep: bool) -> bytes | None:
+        """Inflate zlib data, counting what comes out.
+
+        Args:
+            packed: the data.
+            keep: whether what comes out is wanted.
 
         Returns:
-            None if it is damaged.
+            What came out; None if it is damaged or not wanted.
 
         Raises:
             ImageRefusedError: `too_much_metadata`.
         """
         inflater = zlib.decompressobj()
-        try:
-            plain = inflater.decompress(packed, self._left + 1)
-        except zlib.error:
-            return None
-        self.spend(len(plain))
-        return plain if inflater.eof else None
+        pieces, count = [], 0
+        while not inflater.eof:
+            try:
+                piece = inflater.decompress(packed, _PIECE)
+            except zlib.error:
+                return None
+            self.spend(len(piece))
+            count += len(piece)
+            if count > MAX_PROFILE_BYTES:
+                detail = f"metadata that inflates to more than {MAX_PROFILE_BYTES:,} bytes"
+                raise ImageRefusedError("too_much_metadata", detail)
+            if keep:
+                pieces.append(piece)
+            packed = inflater.unconsumed_tail
+            if not piece and not packed:
+                break
+        return b"".join(pieces) if keep and inflater.eof else None
 
 
 def check_size(width: int, height: int, limits: Limits) -> None:

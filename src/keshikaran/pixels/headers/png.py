@@ -9,7 +9,6 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels.contract import Limits
 from keshikaran.pixels.exif import orientation_of
 from keshikaran.pixels.headers.base import (
-    MAX_PROFILE_BYTES,
     ImageHeader,
     Inspection,
     MetadataBudget,
@@ -21,7 +20,7 @@ from keshikaran.pixels.headers.base import (
 )
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MOST_CHUNKS = 100_000
+_MOST_CHUNKS = 32_768
 _GREY, _COLOUR, _PALETTE = 0, 2, 3
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
 _PIXELS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
@@ -120,13 +119,11 @@ def _inflate(chunks: _Chunks, name: bytes, body: bytes) -> None:
     """Hold packed texts against the budget, and keep the profile."""
     _, _, rest = body.partition(b"\0")
     if name == b"iCCP" and chunks.profile is None:
-        profile = chunks.budget.inflate(rest[1:])
-        if profile is not None and len(profile) <= MAX_PROFILE_BYTES:
-            chunks.profile = profile
+        chunks.profile = chunks.budget.inflate(rest[1:], keep=True)
     elif name == b"zTXt":
-        chunks.budget.inflate(rest[1:])
+        chunks.budget.inflate(rest[1:], keep=False)
     elif name == b"iTXt" and rest[:1] == b"\1":
-        chunks.budget.inflate(rest[2:].split(b"\0", 2)[-1])
+        chunks.budget.inflate(rest[2:].split(b"\0", 2)[-1], keep=False)
 
 
 def _check_control(body: bytes, size: tuple[int, int]) -> None:
