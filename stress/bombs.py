@@ -41,6 +41,7 @@ _REFUSALS = {
 }
 
 
+@cache
 def bombs() -> dict[str, bytes]:
     """All of them, by name."""
     return dict([*_pngs(), *_gifs(), *_webps(), *_tiffs(), *_others()])

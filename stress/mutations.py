@@ -106,7 +106,7 @@ def _truncate(data: bytes, _: bytes, chance: random.Random) -> bytes:
 
 def _flip_bits(data: bytes, _: bytes, chance: random.Random) -> bytes:
     changed = bytearray(data)
-    for _ in range(chance.choice((1, 2, 8, 32))):
+    for _flip in range(chance.choice((1, 2, 8, 32))):
         if changed:
             changed[_place(changed, chance)] ^= 1 << chance.randrange(8)
     return bytes(changed)

@@ -11,7 +11,7 @@ from keshikaran.pixels.headers.base import ImageHeader, Inspection, check_size, 
 _OLD_HEADER = 12
 _PLAIN = {0, 3, 6}
 _RUN_LENGTHS = {1, 2}
-_MOST_COLOURS = 256
+_MOST_COLOURS = 65_536
 _DEPTHS = {1, 2, 4, 8, 16, 24, 32}
 
 
