@@ -29,6 +29,8 @@ RefusalReason = Literal[
     "unsupported_pixels",
     "too_many_bytes",
     "too_many_pixels",
+    "too_many_frames",
+    "too_much_metadata",
     "side_too_long",
     "truncated",
     "corrupt",
@@ -37,7 +39,17 @@ RefusalReason = Literal[
     "decoder_died",
     "decode_timeout",
 ]
-"""Why an image was refused. A closed list: it is written to files and read by machines."""
+"""Why an image was refused. A closed list: it is written to files and read by machines.
+
+- `empty_file`: no bytes; `unreadable_file`: the system did not give them.
+- `not_an_image`: no image format starts like this.
+- `unsupported_format`: an image kind that is known and not accepted.
+- `unsupported_pixels`: an accepted kind with pixels that have no defined range or reading.
+- `too_many_bytes`, `too_many_pixels`, `too_many_frames`, `too_much_metadata`, `side_too_long`:
+  beyond `keshikaran.pixels.Limits`. `too_many_pixels` counts one frame, and all frames or
+  scans that would have to be decoded.
+- `truncated`: the data ends before the picture does; `corrupt`: any other damage, in any frame.
+"""
 
 PASSING_REASONS: frozenset[RefusalReason] = frozenset(
     {"unreadable_file", "damaged_object", "decoder_died", "decode_timeout"}
