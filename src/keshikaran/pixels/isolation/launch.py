@@ -141,9 +141,10 @@ class Zygote:
             raise IsolationError(what, HINT) from error
         finally:
             theirs.close()
-        ours.settimeout(_START_S)
-        ours.send(self._settings.to_json())
         self._control, self._ready = ours, False
+        ours.settimeout(_START_S)
+        with contextlib.suppress(OSError):  # who waits until it is ready hears that it is gone
+            ours.send(self._settings.to_json())
 
     def _await_ready(self) -> None:
         if self._ready or self._control is None:

@@ -161,7 +161,7 @@ def read_reply(packet: bytes, number: int) -> Reply:
 
 
 def _pixels(number: int, worn: bool, views: int, total: int, scored: int) -> Reply:
-    if not (1 <= views <= MAX_VIEWS and 1 <= scored <= min(views, total) and total < _MAX_FRAMES):
+    if not (1 <= views <= MAX_VIEWS and 1 <= scored <= total < _MAX_FRAMES):
         msg = f"claimed {views:,} views of {scored:,} of {total:,} frames"
         raise ChildDiedError(msg)
     return Reply(number, worn, views, total, scored)
