@@ -6,6 +6,7 @@ import io
 import os
 import random
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ _GROWTH_MB = 40.0
 
 def run(size: Size) -> Finding:
     """Featurize the same photographs over and over until enough children were killed."""
-    images, kills = (60, 10) if size == "quick" else (2000, 200)
+    images, kills, replacements = (60, 10, 20) if size == "quick" else (2000, 200, 1000)
     rng = random.Random(0)
     with TemporaryDirectory(prefix="keshikaran-stress-") as name:
         files = _make_files(Path(name), images)
@@ -43,6 +44,7 @@ def run(size: Size) -> Finding:
         before = open_descriptors(), resident_mb()
         with _Killer(decoder, kills, rng) as killer:
             lost, wrong, rounds = _watch(files, decoder, killer, expected)
+        replaced_ms = _replace(files[1].read_bytes(), decoder, replacements)
         left = open_descriptors() - before[0]
         grown_mb = resident_mb() - before[1]
         decoder.close()
@@ -62,7 +64,9 @@ def run(size: Size) -> Finding:
         "images decoded": rounds * images,
         "images lost (refused as decoder_died)": lost,
         "images with other features than undisturbed": len(wrong),
-        "children in all": len(killer.seen),
+        "children replaced one after the other": replacements,
+        "decoding an image with a fresh child, ms (median)": replaced_ms[0],
+        "decoding it with the same child again, ms (median)": replaced_ms[1],
         "processes left behind": len(orphans),
         "descriptors left open": max(0, left),
         "the parent grew by, MB": grown_mb,
@@ -72,14 +76,14 @@ def run(size: Size) -> Finding:
 
 
 def _make_files(folder: Path, count: int) -> list[Path]:
-    """Photographs of noise in blocks, each another."""
+    """Pictures of coarse noise, each another, of the size of photographs."""
     rng = np.random.default_rng(0)
     files = []
     for number in range(count):
         blocks = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
         out = io.BytesIO()
-        kind = "PNG" if number % 4 == 0 else "JPEG"
-        blocks.resize((640, 480), Image.Resampling.BICUBIC).save(out, kind)
+        kind = "PNG" if number % 8 == 0 else "JPEG"
+        blocks.resize((640, 480), Image.Resampling.NEAREST).save(out, kind)
         path = folder / f"{number}.{kind.lower()}"
         path.write_bytes(out.getvalue())
         files.append(path)
@@ -116,6 +120,21 @@ def _watch(
     return lost, wrong, rounds
 
 
+def _replace(data: bytes, decoder: IsolatedDecoder, times: int) -> tuple[float, float]:
+    """Kill the child that waits, decode, decode again; medians of both in ms."""
+    fresh: list[float] = []
+    again: list[float] = []
+    for _ in range(times):
+        for pid in decoder.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for seconds in (fresh, again):
+            started = time.perf_counter()
+            decoder.decode(data, _SPEC)
+            seconds.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(fresh), 1e3 * statistics.median(again)
+
+
 class _Killer:
     """Kills a child now and then, from a thread of its own, until there were enough."""
 
@@ -139,7 +158,7 @@ class _Killer:
         return self.done >= self._kills
 
     def _run(self) -> None:
-        while not self.is_done() and not self._leave.wait(self._rng.uniform(0.002, 0.03)):
+        while not self.is_done() and not self._leave.wait(self._rng.uniform(0.002, 0.06)):
             pids = self._decoder.pids()
             self.seen.update(pids)
             if pids:

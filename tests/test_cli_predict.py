@@ -335,3 +335,14 @@ def test_bars_are_drawn_on_a_terminal_only(model: Path, folder: Path) -> None:
     assert "predict" in shown
     assert "4/4" in shown
     assert "Next: " in shown
+
+
+def test_isolation_changes_no_line_and_off_is_said(
+    model: Path, folder: Path, capsys: Captured
+) -> None:
+    apart = cli(capsys, "predict", folder, "--model", model)
+    here = process("predict", folder, "--model", model, "--isolation", "off")
+    assert (apart.code, apart.out) == (here.code, here.out)
+    assert "isolation off" in here.err
+    assert "isolation" not in apart.err
+    assert talks_in_lines(here.err)

@@ -9,11 +9,11 @@ from PIL import Image
 
 from keshikaran import featurize as module
 from keshikaran.backbones import Backbone, Engine, load_backbone, open_engine
-from keshikaran.errors import StoreError
+from keshikaran.errors import ImageRefusedError, RefusalReason, StoreError
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.hashing import image_id_of
 from keshikaran.ingest import import_source, scan_folder
-from keshikaran.pixels import PixelSpec, ResizeMode
+from keshikaran.pixels import DecodedImage, PixelSpec, ResizeMode, decode_image
 from keshikaran.store import FeatureCache, FeatureRecipe, Store
 from keshikaran.types import Float32Array, ImageId, Precision, UInt8Array
 from store_support import Steps
@@ -402,3 +402,36 @@ def test_a_cache_on_a_full_disk_is_reported_and_a_second_run_completes(
     connection.execute("PRAGMA max_page_count = 1000000")
     table = featurize(store, cache, wide, ids)
     assert (table.cached, table.matrix.shape) == (0, (10, 2000))
+
+
+class _Dying:
+    """A decoder whose processes die at some images, but not for ever."""
+
+    def __init__(self, reason: RefusalReason, times: int) -> None:
+        self._reason, self._left = reason, times
+
+    def decode(self, data: bytes, spec: PixelSpec) -> DecodedImage:
+        if self._left:
+            self._left -= 1
+            raise ImageRefusedError(self._reason, "killed")
+        return decode_image(data, spec)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("reason", ["decoder_died", "decode_timeout"])
+def test_an_image_whose_decoder_died_is_tried_again_by_the_next_run(
+    store: Store,
+    cache: FeatureCache,
+    featurizer: Featurizer,
+    ids: list[ImageId],
+    reason: RefusalReason,
+) -> None:
+    dying = replace(featurizer, decoder=_Dying(reason, 3))
+    first = featurize(store, cache, dying, ids)
+    assert sorted(refusal.reason for refusal in first.refused.values()) == [reason] * 3
+    assert len(first.image_ids) == len(ids) - 3
+    second = featurize(store, cache, dying, ids)
+    assert second.refused == {}
+    assert second.image_ids == sorted(ids)

@@ -25,6 +25,8 @@ from keshikaran.errors import ImageRefusedError, IsolationError
 from keshikaran.pixels import Decoder, InProcessDecoder, Limits, PixelSpec, decode_image, isolated
 from keshikaran.pixels.isolated import IsolatedDecoder, open_decoder
 from keshikaran.pixels.isolation import launch
+from keshikaran.pixels.isolation.messages import ChildDiedError
+from keshikaran.pixels.isolation.piped import PipedChild
 from support import encode, reddish
 
 _SPEC = PixelSpec(32, 48, "crop")
@@ -433,6 +435,21 @@ def test_a_program_that_is_no_interpreter_gets_words(
     ):
         decoder.decode(_JPEG, _SPEC)
     assert "--isolation off" in caught.value.hint
+
+
+def test_a_pipe_that_promises_too_much_is_a_childs_death() -> None:
+    code = "import sys; sys.stdin.buffer.read(1); sys.stdout.buffer.write(bytes([255] * 50))"
+    command = [sys.executable, "-c", code]
+    child = PipedChild(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    with pytest.raises(ChildDiedError, match="bytes where a reply was due"):
+        child.ask(b"", _SPEC, 30.0)
+    assert child.kill() <= 0
+    assert not child.is_alive()
+
+
+def test_a_child_without_pipes_cannot_be_asked() -> None:
+    with subprocess.Popen(["true"]) as process, pytest.raises(ValueError, match="needs pipes"):
+        PipedChild(process)
 
 
 def test_a_decoder_that_cannot_be_loaded_gets_words() -> None:

@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 import shutil
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,12 +15,19 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from stress.isolated_corpus import open_descriptors
 
 from bundle_support import bundle, packed, quadrant_means, resealed
 from keshikaran import Prediction, Predictor
 from keshikaran.backbones.openvino_engine import has_bf16
 from keshikaran.bundle import write_bundle
-from keshikaran.errors import BackboneError, BundleError, MissingExtraError, RefusalReason
+from keshikaran.errors import (
+    BackboneError,
+    BundleError,
+    IsolationError,
+    MissingExtraError,
+    RefusalReason,
+)
 from keshikaran.hashing import image_id_of
 from keshikaran.pixels import Limits, read_pixels
 from keshikaran.training import TrainingResult
@@ -334,3 +342,37 @@ def test_bf16_on_this_processor(
     other = Predictor.load(trained.model_path, engine="openvino", precision="bf16")
     assert other.engine.precision == "bf16"
     assert "made in f32 and runs in bf16" in _warnings(caplog)[0]
+
+
+# Isolation
+
+
+def test_isolation_changes_no_answer(trained: TrainingResult) -> None:
+    files = [*(encode(reddish(seed), "JPEG") for seed in range(10)), b"words", _HALF]
+    with (
+        Predictor.load(trained.model_path) as isolated,
+        Predictor.load(trained.model_path, isolation="off") as plain,
+    ):
+        assert list(isolated.predict_many(files)) == list(plain.predict_many(files))
+
+
+def test_a_closed_predictor_says_so(trained: TrainingResult, photo: Path) -> None:
+    with Predictor.load(trained.model_path) as predictor:
+        assert predictor.predict(photo).score is not None
+    with pytest.raises(IsolationError, match="closed"):
+        predictor.predict(photo)
+
+
+def test_a_model_that_is_refused_leaves_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"words")
+    before = threading.active_count(), open_descriptors()
+    with pytest.raises(BundleError):
+        Predictor.load(path)
+    assert (threading.active_count(), open_descriptors()) == before
+
+
+def test_off_is_said_in_the_log(trained: TrainingResult, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "keshikaran"):
+        Predictor.load(trained.model_path, isolation="off")
+    assert "takes the whole program along" in caplog.text

@@ -40,17 +40,42 @@ class Port(Protocol):
         """The answer, with its pixels if it has any."""
 
 
+class Watch:
+    """What a child knows about itself.
+
+    Attributes:
+        imports: modules that were looked for since the list was cleared: a child has no files,
+            so that it can load none.
+    """
+
+    def __init__(self) -> None:
+        self.imports: list[str] = []
+        # A process that was started, not forked, begins with its parent's peak as its own.
+        self._worn_from = max(_WORN_BYTES, peak_memory())
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Note a module; as the first of `sys.meta_path` it is asked for each that is new."""
+        self.imports.append(name)
+        return None
+
+    def is_worn(self) -> bool:
+        """Whether this process has been so large that a fresh one is cheaper to keep."""
+        return peak_memory() > self._worn_from
+
+
 def serve(port: Port, decode: DecodeFunction, limits: Limits) -> None:
     """Answer until the parent hangs up."""
-    imports = _ImportWatch()
-    sys.meta_path.insert(0, imports)
+    watch = Watch()
+    sys.meta_path.insert(0, watch)
     while (job := port.receive()) is not None:
-        imports.names.clear()
-        port.send(*answer(job, decode, limits, imports.names))
+        watch.imports.clear()
+        port.send(*answer(job, decode, limits, watch))
 
 
 def answer(
-    job: tuple[Request, bytes], decode: DecodeFunction, limits: Limits, imports: list[str]
+    job: tuple[Request, bytes], decode: DecodeFunction, limits: Limits, watch: Watch
 ) -> tuple[Reply, memoryview]:
     """Decode one image.
 
@@ -58,7 +83,7 @@ def answer(
         job: the request and the image file.
         decode: what decodes.
         limits: what a file may ask for.
-        imports: names of modules that were looked for meanwhile; `decode` adds to it.
+        watch: notes what happens meanwhile.
     """
     request, data = job
     none = memoryview(b"")
@@ -66,12 +91,12 @@ def answer(
         image = decode(data, request.spec, limits)
         pixels = _checked(image, request.spec).reshape(-1).data
         counts = (len(image.views), image.frames_total, image.frames_scored)
-        return Reply(request.number, is_worn(), *counts), pixels
+        return Reply(request.number, watch.is_worn(), *counts), pixels
     except ImageRefusedError as refusal:
-        if imports:  # a module that could not be loaded here must not look like a bad image
-            failure = f"decoding wanted the module {imports[0]}: {refusal.detail}"
+        if watch.imports:  # a module that could not be loaded here must not look like a bad image
+            failure = f"decoding wanted the module {watch.imports[0]}: {refusal.detail}"
             return Reply(request.number, failure=failure), none
-        return Reply(request.number, is_worn(), refusal=refusal), none
+        return Reply(request.number, watch.is_worn(), refusal=refusal), none
     except MemoryError:
         detail = "decoding asks for more memory than a decoder may have"
         full = ImageRefusedError("too_many_pixels", detail)
@@ -95,24 +120,6 @@ def find_function(name: str) -> DecodeFunction:
     module, _, attribute = name.partition(":")
     function: DecodeFunction = getattr(importlib.import_module(module), attribute)
     return function
-
-
-def is_worn() -> bool:
-    """Whether this process has once been so large that a fresh one is cheaper to keep."""
-    return peak_memory() > _WORN_BYTES
-
-
-class _ImportWatch:
-    """Notes which modules are looked for: a child has no files, so that it can load none."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        self.names.append(name)
-        return None
 
 
 def warm_up(limits: Limits) -> None:
