@@ -308,7 +308,7 @@ def test_a_profile_that_turns_everything_over_is_judged_with_and_without() -> No
     swapped = rgb_profile((SRGB[1], SRGB[2], SRGB[0]))
     followed, ignored = _colours(encode(_flat(_RED), icc_profile=swapped))
     assert ignored == _RED
-    assert np.abs(np.array(followed) - _GREEN).max() <= 12
+    assert np.abs(np.array(followed) - _GREEN).max() <= 20
 
 
 def test_gamma_is_followed_where_nothing_outweighs_it() -> None:

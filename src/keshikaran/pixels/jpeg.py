@@ -14,9 +14,9 @@ from keshikaran.pixels.headers import ImageHeader
 from keshikaran.pixels.pillow import open_with_pillow, refusals_of_pillow
 from keshikaran.types import UInt8Array
 
-FastMode = Literal["RGBX", "L"]
+FastMode = Literal["RGB", "L"]
 
-_FAST_MODES: dict[str, FastMode] = {"YCbCr": "RGBX", "RGB": "RGBX", "Gray": "L"}
+_FAST_MODES: dict[str, FastMode] = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}
 _KEPT_BYTES = 4 * 1024 * 1024
 _scratch = threading.local()
 
@@ -48,7 +48,7 @@ def fast_mode(data: bytes, header: ImageHeader) -> FastMode | None:
 
 
 def decode_scaled(
-    data: bytes, min_height: int, min_width: int, mode: FastMode = "RGBX"
+    data: bytes, min_height: int, min_width: int, mode: FastMode = "RGB"
 ) -> Image.Image:
     """Decode at the smallest DCT scale that is not below the wanted size.
 
@@ -59,8 +59,7 @@ def decode_scaled(
         mode: Pillow's mode wanted, as `fast_mode` says.
 
     Returns:
-        The picture as stored (before EXIF orientation), in that mode, or RGB for RGBX. It may
-        lie in memory that this thread's next call overwrites.
+        The picture as stored (before EXIF orientation), in that mode.
 
     Raises:
         ImageRefusedError: `truncated` if the data ends early, `corrupt` for other damage.
@@ -80,26 +79,25 @@ def decode_scaled(
 
 
 def _decode_strictly(data: bytes, min_height: int, min_width: int, mode: FastMode) -> Image.Image:
-    """Decode into memory that the thread keeps, and look at it there.
+    """Decode into memory that the thread keeps, and copy from there.
 
     Fresh memory for every picture would cost two threads of one process a third of their speed:
-    they wait for each other while the system hands out pages. Four bytes a pixel are what
-    Pillow works on: three would have to be copied apart first.
+    they wait for each other while the system hands out pages.
     """
     size = {"min_height": min_height, "min_width": min_width}
     height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False, **size)
-    needed = height * width * (4 if mode == "RGBX" else 1)
+    needed = height * width * (3 if mode == "RGB" else 1)
     kept: UInt8Array | None = getattr(_scratch, "memory", None)
     if needed > _KEPT_BYTES:
         kept = None
     elif kept is None:
         kept = _scratch.memory = np.empty(_KEPT_BYTES, dtype=np.uint8)
-    colorspace = "RGBX" if mode == "RGBX" else "Gray"
+    colorspace = "RGB" if mode == "RGB" else "Gray"
     pixels = simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, buffer=kept, **size)
-    return Image.frombuffer(mode, (width, height), pixels, "raw", mode, 0, 1)
+    return Image.frombytes(mode, (width, height), pixels)
 
 
 def _decode_leniently(data: bytes, mode: FastMode) -> Image.Image:
     """Decode by Pillow: simplejpeg, told to be lenient, forgives a missing half as well."""
     with open_with_pillow(data, "jpeg") as image, refusals_of_pillow():
-        return image.convert("L" if mode == "L" else "RGB")
+        return image.convert(mode)

@@ -12,7 +12,7 @@ _BITS_TAG = 258
 _PHOTOMETRIC_TAG = 262
 _WHITE_IS_ZERO = 0
 _UNDEFINED = {"I", "F", "LAB", "HSV"}
-_AS_THEY_ARE = {"RGB", "RGBX", "RGBA", "L", "CMYK"}
+_AS_THEY_ARE = {"RGB", "L", "CMYK"}
 _TRANSPOSE: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -31,7 +31,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def plain_mode(image: Image.Image, found: Inspection) -> Image.Image:
-    """A decoded frame in mode L, RGB, RGBX or CMYK; RGBA if any pixel may be transparent.
+    """A decoded frame in mode L, RGB or CMYK; RGBA if any pixel may be transparent.
 
     Raises:
         ImageRefusedError: `unsupported_pixels` for pixels without a defined range.
