@@ -263,8 +263,8 @@ def test_an_image_that_cannot_be_decoded_is_refused_once_and_for_all(
     ids: list[ImageId],
     tmp_path: Path,
 ) -> None:
-    data = encode(reddish(50), "JPEG")
-    cut = _add(store, tmp_path / "p", "cut.jpg", data[:-600])
+    data = encode(quadrants([_RED, _GREEN, _BLUE, _GREY], side=256, noise=40), "JPEG")
+    cut = _add(store, tmp_path / "p", "cut.jpg", data[: len(data) // 2])
     wanted = [*ids, cut]
     for cached in (0, 11):
         table = featurize(store, cache, featurizer, wanted)
