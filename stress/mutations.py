@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from keshikaran.pixels import FORMATS, ImageFormat, sniff_format
 from stress.child import Child, resident_mb
@@ -42,7 +43,7 @@ def run(size: Size) -> Finding:
     slowest = 0.0
     before = resident_mb()
     with Child(_HANG_S) as child:
-        for name, data in [*_mutated(150 if quick else 10_000), *_cut(4 if quick else 100)]:
+        for name, data in chain(_mutated(150 if quick else 10_000), _cut(4 if quick else 100)):
             answer = child.ask(data)
             tally[answer.outcome if answer.typed else "untyped"] += 1
             slowest = max(slowest, answer.seconds)

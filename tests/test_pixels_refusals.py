@@ -225,6 +225,7 @@ def _raiser(error: BaseException) -> Callable[..., None]:
         (KeyError("bad key"), "corrupt"),
         (OverflowError("too large"), "corrupt"),
         (AttributeError("none"), "corrupt"),
+        (AssertionError(), "corrupt"),
         (ZeroDivisionError(), "corrupt"),
         (NotImplementedError(), "corrupt"),
         (RecursionError(), "corrupt"),

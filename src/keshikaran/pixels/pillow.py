@@ -59,7 +59,7 @@ def refusals_of_pillow() -> Iterator[None]:
         raise _refusal_of(error) from error
     except (ValueError, SyntaxError, TypeError, IndexError, KeyError, OverflowError) as error:
         raise ImageRefusedError("corrupt", words_of(error)) from error
-    except (AttributeError, ArithmeticError, NotImplementedError, RuntimeError, Warning) as error:
+    except (AssertionError, AttributeError, ArithmeticError, RuntimeError, Warning) as error:
         raise ImageRefusedError("corrupt", words_of(error)) from error
 
 
