@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -235,3 +237,20 @@ def test_rehash_is_taken_by_import_and_train(
         assert len(reads) == expected
         cli(capsys, command, pictures, "--rehash", *words)
         assert len(reads) == 6
+
+
+def test_the_next_process_knows_them_too(tmp_path: Path) -> None:
+    """Sets have another order in every process: the rules must not."""
+    code = (
+        "from keshikaran.ingest.known import _rules\n"
+        "from keshikaran.pixels import DEFAULT_LIMITS\nprint(_rules(DEFAULT_LIMITS))\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True, text=True, check=True, timeout=60,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(found) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 
 from keshikaran.ingest.entries import Entry
 from keshikaran.pixels import EXTENSIONS, PIXEL_CONTRACT_VERSION, Limits
@@ -34,8 +36,7 @@ class Recogniser:
         self._store = store
         self._root = root
         self._rehash = rehash
-        words = f"pixel contract {PIXEL_CONTRACT_VERSION}, {limits}"
-        self._rules = hashlib.sha256(words.encode()).hexdigest()[:16]
+        self._rules = _rules(limits)
         self._new: list[Fingerprint] = []
 
     def sort(self, items: Iterable[_Item]) -> Iterator[tuple[_Item, ImageRecord | None]]:
@@ -81,3 +82,9 @@ class Recogniser:
             return False
         extension = EXTENSIONS[record.format]
         return self._store.blobs.holds(record.image_id, extension, record.bytes)
+
+
+def _rules(limits: Limits) -> str:
+    """All that decides what is accepted, as one short text, the same in every process."""
+    words = json.dumps([PIXEL_CONTRACT_VERSION, asdict(limits)], sort_keys=True, default=sorted)
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
