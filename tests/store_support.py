@@ -9,7 +9,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ def catalogue(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     tables: dict[str, list[tuple[Any, ...]]] = {}
     connection = sqlite3.connect(folder / "catalogue.sqlite")
     try:
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        names = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'journal_position'"
+        ).fetchall()
         for (name,) in names:
             if name in _CACHES:
                 continue
@@ -61,6 +63,16 @@ def catalogue(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     finally:
         connection.close()
     return tables
+
+
+def spoil_index(database: Path, index: str, table: str, column: str) -> None:
+    """Make an index claim another column than it holds: opens well, and is damaged."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = ?",
+            (f"CREATE INDEX {index} ON {table} ({column})", index),
+        )
 
 
 def snapshot(folder: Path, without: Path | None = None) -> dict[str, tuple[int, int, bytes]]:

@@ -1,10 +1,8 @@
 import errno
-import io
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -43,7 +41,7 @@ def test_storing_again_does_not_touch_the_file(store: BlobStore) -> None:
     os.utime(path, ns=(1, 1))
     before = path.stat()
     assert store.put(_ID, "png", _DATA) == path
-    assert path.stat() == before
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, 1)
 
 
 def test_a_file_cut_short_by_a_crash_is_replaced(store: BlobStore) -> None:
@@ -52,6 +50,57 @@ def test_a_file_cut_short_by_a_crash_is_replaced(store: BlobStore) -> None:
     path.write_bytes(_DATA[:5])
     store.put(_ID, "png", _DATA)
     assert path.read_bytes() == _DATA
+
+
+def _rot(path: Path) -> None:
+    """Same size, one bit another."""
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def test_a_damaged_file_of_the_same_size_is_not_trusted_but_replaced(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    store.sync_folders([path])
+    assert not store.wrote(path)
+    _rot(path)
+    store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+    assert store.wrote(path)  # its new name is to be made durable
+
+
+def test_a_file_with_more_behind_it_is_replaced(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    path.chmod(0o644)
+    path.write_bytes(_DATA + b"\0")
+    store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+
+
+def test_a_file_that_cannot_be_read_any_more_is_replaced(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.put(_ID, "png", _DATA)
+    before = path.stat().st_ino
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", broken)
+        store.put(_ID, "png", _DATA)
+    assert path.read_bytes() == _DATA
+    assert path.stat().st_ino != before
+
+
+def test_a_damaged_file_is_refused_when_it_is_read(store: BlobStore) -> None:
+    path = store.put(_ID, "png", _DATA)
+    _rot(path)
+    with pytest.raises(ImageRefusedError, match="is not what was stored") as caught:
+        store.read(_ID, "png")
+    assert caught.value.reason == "damaged_object"
+    assert str(path) in caught.value.detail
 
 
 def test_many_threads_may_store_the_same_file(store: BlobStore, tmp_path: Path) -> None:
@@ -76,12 +125,13 @@ def test_a_full_disk_leaves_no_file_and_no_rest(
 def test_a_disk_that_fills_up_while_bytes_are_written_leaves_no_rest(
     store: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Full(io.FileIO):
-        def write(self, data: Any) -> int:
-            super().write(bytes(data)[:4])
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    original = os.write
 
-    monkeypatch.setattr(os, "fdopen", lambda descriptor, _: Full(descriptor, "wb"))
+    def write(descriptor: int, data: bytes) -> int:
+        original(descriptor, bytes(data)[:4])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
     with pytest.raises(StoreError, match="disk is full"):
         store.put(_ID, "png", _DATA)
     assert stored_files(tmp_path) == []
@@ -133,7 +183,7 @@ def test_names_of_new_files_and_of_all_folders_above_are_made_durable(
     assert synced == []
     path = store.path_of(_ID, "png")
     store.sync_folders([path, path.with_suffix(".jpg")])
-    assert sorted(synced) == [store.root, path.parent.parent, path.parent]
+    assert sorted(synced) == [store.root.parent, store.root, path.parent.parent, path.parent]
 
 
 def test_a_disk_that_cannot_keep_names_is_reported(

@@ -93,7 +93,7 @@ def test_skipped_files_are_listed_up_to_ten_and_end_in_code_3(
     assert (done.code, done.out) == (3, "")
     assert talks_in_lines(done.err)
     assert done.err.count("  skipped ") == 10
-    assert "  … and 2 more." in done.err
+    assert "  … and 2 more, all in skipped.csv." in done.err
     # A name is shown as it is: neither markup nor a name of an emoji nor a terminal's command.
     assert "skipped 00:cat:[bold]\\x1b[31m.txt: not_an_image" in done.err
 
@@ -344,3 +344,26 @@ def test_workspace_comes_from_the_option_then_the_environment_then_the_current_f
     assert (tmp_path / "from-environment" / "catalogue.sqlite").is_file()
     cli(capsys, "import", image, "--workspace", "from-option")
     assert (tmp_path / "from-option" / "catalogue.sqlite").is_file()
+
+
+def test_import_lists_what_it_skipped_and_keeps_what_training_found(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    folder, listed = tmp_path / "pictures", tmp_path / "w" / "skipped.csv"
+    folder.mkdir()
+    (folder / "good.png").write_bytes(encode(reddish(1)))
+    words = ("import", folder, "--workspace", tmp_path / "w")
+    assert cli(capsys, *words).code == 0
+    assert not listed.exists()
+    (folder / "bad.png").write_text("words")
+    assert cli(capsys, *words).code == 3
+    header, row = listed.read_text().splitlines()
+    assert header == "path,stage,reason,detail"
+    assert row.startswith(f"{folder}/bad.png,import,not_an_image,")
+    listed.write_text(f"{header}\n/x/y.png,decode,corrupt,broken\n{row}\n")
+    (folder / "bad.png").write_bytes(encode(reddish(2)))
+    assert cli(capsys, *words).code == 0
+    assert listed.read_text() == f"{header}\n/x/y.png,decode,corrupt,broken\n"
+    listed.write_bytes(b"\xff")
+    assert cli(capsys, *words).code == 0
+    assert listed.read_text() == f"{header}\n"

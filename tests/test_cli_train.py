@@ -16,7 +16,7 @@ from keshikaran.bundle import read_bundle
 from keshikaran.cli.options import need_training
 from keshikaran.errors import MissingExtraError
 from keshikaran.store import Workspace
-from support import write_classes
+from support import encode, quadrants, write_classes
 
 _COUNT = 60
 
@@ -122,12 +122,17 @@ def test_options_reach_the_model(
     assert not (workspace / "runs" / path.stem).exists()
 
 
+def _half_a_photograph(seed: int) -> bytes:
+    """Its header is whole: what is missing shows when it is decoded."""
+    data = encode(quadrants([(200, 30, 30)] * 4, side=256, noise=40, seed=seed), "JPEG")
+    return data[: len(data) // 2]
+
+
 def test_files_that_cannot_be_used_are_named_and_end_in_code_3(
     tmp_path: Path, backbone_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pictures = write_classes(tmp_path / "in", 40)
-    good = (pictures / "red" / "0000.png").read_bytes()
-    (pictures / "red" / "broken.png").write_bytes(good[: len(good) // 2])
+    (pictures / "red" / "broken.jpg").write_bytes(_half_a_photograph(0))
     (pictures / "red" / "no\x1b[31mtes\n.txt").write_text("remember the milk")
     done = cli(
         capsys, "train", pictures, "--positive", "red", "--backbone", backbone_file,
@@ -136,7 +141,7 @@ def test_files_that_cannot_be_used_are_named_and_end_in_code_3(
     assert done.code == 3
     assert talks_in_lines(done.err)
     assert "skipped red/no\\x1b[31mtes\\n.txt: not_an_image" in done.err
-    assert f"not decodable: {pictures / 'red' / 'broken.png'}: truncated" in done.err
+    assert f"not decodable: {pictures / 'red' / 'broken.jpg'}: truncated" in done.err
     assert "test ROC AUC" in done.out
     assert done.err.splitlines()[-1].startswith("Next: ")
 
@@ -146,8 +151,7 @@ def test_long_list_of_undecodable_files_is_cut_short_on_the_terminal(
 ) -> None:
     pictures = write_classes(tmp_path / "in", 45)
     for number in range(12):
-        good = (pictures / "red" / f"{number:04d}.png").read_bytes()
-        (pictures / "red" / f"broken{number}.png").write_bytes(good[: len(good) - 600])
+        (pictures / "red" / f"broken{number}.jpg").write_bytes(_half_a_photograph(number))
     done = cli(
         capsys, "train", pictures, "--positive", "red", "--backbone", backbone_file,
         "-w", tmp_path / "ws", "--no-tensorboard",

@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
 
 
 def _names(db: Database) -> list[str]:
@@ -89,7 +89,7 @@ def test_a_workspace_made_with_wal_opens_without_it(
 
 def test_commits_are_durable_and_references_are_checked(path: Path) -> None:
     with closing(Database(path, _ONE)) as db:
-        assert db.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert db.connection.execute("PRAGMA synchronous").fetchone() == (3,)  # EXTRA
         assert db.connection.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
 
@@ -329,3 +329,49 @@ def test_nothing_but_the_database_stays_in_the_folder(path: Path) -> None:
     with closing(Database(path, _ONE)) as db:
         _insert(db, "a")
     assert os.listdir(path.parent) == ["things.sqlite"]  # noqa: PTH208
+
+
+def test_waiting_goes_on_where_sqlite_gives_up_at_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_NEXT_TRY_S", (0.001, 0.002))
+    with (
+        closing(Database(path, _ONE)) as db,
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other,
+    ):
+        db.connection.execute("PRAGMA busy_timeout = 0")
+        other.execute("BEGIN EXCLUSIVE")
+        release = threading.Timer(0.1, other.execute, ["COMMIT"])
+        release.start()
+        _insert(db, "patient")
+        release.join()
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM things").fetchone()  # a reader holds up the commit
+        release = threading.Timer(0.1, other.execute, ["COMMIT"])
+        release.start()
+        _insert(db, "still patient")
+        release.join()
+        assert _names(db) == ["patient", "still patient"]
+
+
+def test_an_index_that_lies_is_found_by_a_full_look(path: Path) -> None:
+    indexed = (("CREATE TABLE t (a, b)", "CREATE INDEX i ON t (a)"),)
+    with closing(Database(path, indexed)) as db:
+        db.connection.execute("INSERT INTO t VALUES (1, 2)")
+        assert db.problems(full=False) == db.problems(full=True) == []
+        db.connection.execute("PRAGMA writable_schema = ON")
+        db.connection.execute(
+            "UPDATE sqlite_schema SET sql = 'CREATE INDEX i ON t (b)' WHERE name = 'i'"
+        )
+    with closing(Database(path, indexed)) as db:
+        assert db.problems(full=False) == []
+        assert "missing from index i" in " ".join(db.problems(full=True))
+
+
+def test_folders_of_a_new_database_are_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("keshikaran.hashing.sync_directory", synced.append)
+    Database(tmp_path / "a" / "b" / "x.sqlite", _ONE).close()
+    assert synced == [tmp_path / "a", tmp_path]

@@ -163,5 +163,5 @@ def test_put_records_all_or_nothing(cache: FeatureCache, path: Path) -> None:
 
 def test_a_damaged_cache_is_reported_with_what_to_do(path: Path) -> None:
     path.write_bytes(b"no database at all")
-    with pytest.raises(StoreError, match=r"features\.sqlite is damaged.*Move the file away"):
+    with pytest.raises(StoreError, match=r"features\.sqlite is damaged.*Delete the file"):
         FeatureCache(path)

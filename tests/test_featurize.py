@@ -263,8 +263,8 @@ def test_an_image_that_cannot_be_decoded_is_refused_once_and_for_all(
     ids: list[ImageId],
     tmp_path: Path,
 ) -> None:
-    data = encode(reddish(50))
-    cut = _add(store, tmp_path / "p", "cut.png", data[: len(data) // 2])
+    data = encode(quadrants([_RED, _GREEN, _BLUE, _GREY], side=256, noise=40), "JPEG")
+    cut = _add(store, tmp_path / "p", "cut.jpg", data[: len(data) // 2])
     wanted = [*ids, cut]
     for cached in (0, 11):
         table = featurize(store, cache, featurizer, wanted)
@@ -297,6 +297,26 @@ def test_a_file_that_cannot_be_read_now_is_tried_again_next_time(
     shutil.move(tmp_path / "away.png", path)
     table = featurize(store, cache, featurizer, ids)
     assert (len(table.image_ids), table.refused, table.cached) == (10, {}, 9)
+
+
+def test_a_damaged_object_is_refused_and_never_remembered_as_a_fact_about_the_image(
+    store: Store,
+    cache: FeatureCache,
+    featurizer: Featurizer,
+    ids: list[ImageId],
+) -> None:
+    path = store.blobs.path_of(ids[0], "png")
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    for _ in range(2):
+        table = featurize(store, cache, featurizer, ids)
+        assert {key: error.reason for key, error in table.refused.items()} == {
+            ids[0]: "damaged_object"
+        }
+        assert cache.refusals(ids) == {}
+    store.blobs.put(ids[0], "png", data)
+    assert len(featurize(store, cache, featurizer, ids).image_ids) == 10
 
 
 # When work stops in the middle

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from keshikaran.errors import SourceError, StoreError
-from keshikaran.hashing import content_ids, image_id_of
+from keshikaran.hashing import ContentIds, content_ids, image_id_of
 from keshikaran.ingest import (
     CLASS_NAMES,
     ImportReport,
@@ -481,7 +481,11 @@ def test_sources_are_left_as_they_were_and_nothing_is_written_elsewhere(
         for _ in range(2):
             import_source(store, scan_folder(pictures, ["red"]))
     assert snapshot(workspace.parent, without=workspace) == before
-    assert {path.name for path in workspace.iterdir()} == {"catalogue.sqlite", "objects"}
+    assert {path.name for path in workspace.iterdir()} == {
+        "catalogue.sqlite",
+        "journal.jsonl",
+        "objects",
+    }
 
 
 def test_stored_files_can_only_be_read(store: Store, pictures: Path, workspace: Path) -> None:
@@ -579,3 +583,46 @@ def test_a_name_that_is_no_utf_8_is_not_taken_for_a_moved_file(tmp_path: Path) -
         for _ in range(2):
             import_source(store, scan_folder(folder, ["red"]))
             assert len(store.contradictions()) == 1
+
+
+# Images that pass for others, and objects that are not what they were
+
+
+def test_an_image_made_to_have_the_sha1_of_another_is_refused_and_reported(
+    store: Store, tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_classes(tmp_path / "twins", 1)
+    harmless, banned = folder / "blue" / "0000.png", folder / "red" / "0000.png"
+
+    def broken_sha1(data: bytes) -> ContentIds:
+        return ContentIds(image_id_of(data), "c" * 40)
+
+    monkeypatch.setattr("keshikaran.ingest.importer.content_ids", broken_sha1)
+    report = import_source(store, scan_folder(folder, ["red"]))
+    assert (report.seen, report.imported, report.duplicates, report.skipped) == (2, 1, 0, 1)
+    (refusal,) = report.refusals
+    assert (refusal.path, refusal.reason) == ("red/0000.png", "sha1_collision")
+    assert image_id_of(harmless.read_bytes()) in refusal.detail
+    assert store.known_images([image_id_of(banned.read_bytes())]) == set()
+    assert [item.reason for item in store.skipped()] == ["sha1_collision"]
+    again = import_source(store, scan_folder(folder, ["red"]))
+    assert (again.imported, again.duplicates, again.skipped) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("loss", ["flipped", "gone"])
+def test_importing_the_original_again_repairs_its_object_durably(
+    store: Store, pictures: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    import_source(store, scan_folder(pictures, ["red"]))
+    victim = stored_files(workspace)[4]
+    data = victim.read_bytes()
+    victim.unlink()
+    if loss == "flipped":
+        victim.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    synced: list[Path] = []
+    monkeypatch.setattr("keshikaran.store.blobs.sync_directory", synced.append)
+    report = import_source(store, scan_folder(pictures, ["red"]))
+    assert (report.imported, report.duplicates) == (0, 10)
+    assert victim.read_bytes() == data
+    assert victim.parent in synced
+    assert_whole(workspace)

@@ -1,8 +1,10 @@
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cli_support import cli
 from keshikaran.errors import SourceError
 from keshikaran.hashing import content_ids
 from keshikaran.ingest import import_source, scan_label_csv
@@ -238,3 +240,22 @@ def test_a_link_in_the_media_folder_is_followed(
     (media / name).symlink_to(tmp_path / "elsewhere")
     _write(table, f"{name},1")
     assert import_source(store, scan_label_csv(table, media)).imported == 1
+
+
+def test_a_whole_object_tree_and_its_labels_are_imported_in_one_go(
+    media: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [encode(reddish(number)) for number in range(5)]
+    names = [_place(media, data, "object") for data in images]
+    _write(table, *(f"{name},{number % 2}" for number, name in enumerate(names[:4])))
+    words = ("import", media / "object", table, "--media-dir", media, "--json")
+    for imported in (5, 0):
+        done = cli(capsys, *words, "--workspace", tmp_path / "w")
+        assert done.code == 0
+        figures = json.loads(done.out)
+        assert (figures["seen"], figures["imported"]) == (9, imported)
+    with Store(tmp_path / "w") as store:
+        labels = {image.object_id: image.label for image in store.labelled_images()}
+        tree = store.entries_of(store.find_images(names[4][:40])[0])
+    assert labels == {name[:40]: number % 2 for number, name in enumerate(names[:4])}
+    assert tree == [str(media / "object" / names[4][:2] / names[4][2:4] / names[4])]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from keshikaran.pixels import (
     DEFAULT_LIMITS,
-    EXTENSIONS,
+    FORMATS,
     RESIZE_MODES,
     ImageFormat,
     PixelSpec,
@@ -21,7 +21,9 @@ from keshikaran.pixels import (
     read_pixels,
     sniff_format,
 )
-from keshikaran.pixels.jpeg import exif_orientation, is_fast_jpeg, orientation_of
+from keshikaran.pixels.exif import orientation_of
+from keshikaran.pixels.header import inspect
+from keshikaran.pixels.jpeg import fast_mode
 from keshikaran.types import UInt8Array
 from support import encode
 
@@ -151,7 +153,7 @@ def test_grey_jpeg() -> None:
 
 def test_cmyk_jpeg() -> None:
     data = encode(_four_colours().convert("CMYK"), "JPEG", quality=95)
-    assert not is_fast_jpeg(data)
+    assert fast_mode(data, read_header(data, DEFAULT_LIMITS)) is None
     assert _distance(read_pixels(data, _NATIVE), _pixels(_four_colours())) <= 3
 
 
@@ -174,7 +176,7 @@ def test_jpeg_with_rare_chroma_subsampling_is_read(
 
 def test_jpeg_with_a_subsampling_unknown_to_turbojpeg_is_read() -> None:
     data = _resampled((8, 16), 0x13)
-    assert not is_fast_jpeg(data)
+    assert fast_mode(data, read_header(data, DEFAULT_LIMITS)) is None
     assert read_pixels(data, PixelSpec(8, 8)).shape == (8, 8, 3)
 
 
@@ -326,24 +328,17 @@ def test_exif_is_found_behind_other_segments_and_fill_bytes() -> None:
     data = encode(_four_colours(), "JPEG")
     exif = _app1(_HEAD + _exif(8).tobytes()[6:])
     other = _app1(b"http://ns.adobe.com/xap/1.0/\x00<x/>")
-    assert exif_orientation(_with_segments(data, other, b"\xff\xff\xff" + exif)) == 8
+    assert (
+        inspect(_with_segments(data, other, b"\xff\xff\xff" + exif), DEFAULT_LIMITS).orientation
+        == 8
+    )
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"\xff\xd8\xff",
-        b"\xff\xd8\xff\xe0",
-        b"\xff\xd8\xff\xe0\x00\x01JFIF",
-        b"\xff\xd8\xff\xe0\x00\x04ab",
-        b"\xff\xd8\xff\xda\x00\x04ab",
-        b"\xff\xd8no marker here",
-        b"\xff\xd8\xff\xda\x00\x02" + _app1(_HEAD + _exif(8).tobytes()[6:]),
-        b"\xff\xd8" + _app1(_HEAD + _exif(9).tobytes()[6:]),
-    ],
-)
-def test_a_jpeg_without_exif_counts_as_upright(data: bytes) -> None:
-    assert exif_orientation(data) == 1
+def test_exif_behind_the_start_of_the_picture_does_not_count() -> None:
+    data = encode(_four_colours(), "JPEG")
+    end = data.index(b"\xff\xd9")
+    late = data[:end] + _app1(_HEAD + _exif(8).tobytes()[6:]) + data[end:]
+    assert inspect(late, DEFAULT_LIMITS).orientation == 1
 
 
 def test_an_exif_block_that_cannot_be_read_counts_as_upright() -> None:
@@ -513,7 +508,7 @@ def test_transparent_gif_is_put_on_white() -> None:
 # Names
 
 
-@pytest.mark.parametrize("image_format", EXTENSIONS)
+@pytest.mark.parametrize("image_format", sorted(FORMATS))
 def test_format_is_told_by_the_first_bytes(image_format: ImageFormat) -> None:
     data = encode(_four_colours(), image_format.upper())
     assert sniff_format(data) == image_format

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 from keshikaran.errors import ImageRefusedError, RefusalReason
 from keshikaran.pixels import (
     DEFAULT_LIMITS,
-    EXTENSIONS,
+    FORMATS,
     RESIZE_MODES,
     Limits,
     PixelSpec,
@@ -26,12 +26,12 @@ from keshikaran.pixels import (
     read_header,
     read_pixels,
 )
-from keshikaran.pixels.header import check_size
+from keshikaran.pixels.headers.base import check_size
 from keshikaran.pixels.jpeg import decode_scaled
 from support import encode, quadrants
 
 _SPEC = PixelSpec(8, 8)
-_FORMATS = [name.upper() for name in EXTENSIONS]
+_FORMATS = [name.upper() for name in sorted(FORMATS)]
 
 
 def _picture(side: int = 64) -> Image.Image:
@@ -225,6 +225,7 @@ def _raiser(error: BaseException) -> Callable[..., None]:
         (KeyError("bad key"), "corrupt"),
         (OverflowError("too large"), "corrupt"),
         (AttributeError("none"), "corrupt"),
+        (AssertionError(), "corrupt"),
         (ZeroDivisionError(), "corrupt"),
         (NotImplementedError(), "corrupt"),
         (RecursionError(), "corrupt"),
@@ -239,7 +240,7 @@ def test_whatever_a_decoder_raises_becomes_a_refusal(
 
 
 def test_a_defect_of_ours_is_not_hidden_as_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keshikaran.pixels.decode.resize", _raiser(ValueError("our own fault")))
+    monkeypatch.setattr("keshikaran.pixels.views.resize", _raiser(ValueError("our own fault")))
     with pytest.raises(ValueError, match="our own fault"):
         read_pixels(encode(_picture()), _SPEC)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode, read_pixels
-from keshikaran.pixels.resize import needed_size, resize
+from keshikaran.pixels.resize import add_bars, needed_size, resize
 from keshikaran.types import UInt8Array
 from support import encode
 
@@ -21,7 +21,7 @@ def _grey(rows: list[list[int]]) -> Image.Image:
 
 
 def _resized(image: Image.Image, spec: PixelSpec) -> UInt8Array:
-    return np.asarray(resize(image, spec))
+    return np.asarray(add_bars(resize(image, spec), spec))
 
 
 def _rows(image: Image.Image, spec: PixelSpec) -> list[list[int]]:

@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keshikaran.errors import StoreError
-from keshikaran.store import Contradiction, ImageRecord, LabelledImage, SourceEntry, Store, database
+from keshikaran.store import (
+    Added,
+    Contradiction,
+    ImageRecord,
+    LabelledImage,
+    SourceEntry,
+    Store,
+    database,
+)
 from keshikaran.types import ImageId, Label, Refusal
 from store_support import add_rows, an_id, catalogue
 
@@ -25,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def _says(
     store: Store, image_id: ImageId, label: Label | None, entry: str, root: str = "/pictures"
 ) -> int:
-    return store.add([], [SourceEntry(root, entry, image_id, label)], who="test")
+    return store.add([], [SourceEntry(root, entry, image_id, label)], who="test").labels
 
 
 def _label(store: Store, image_id: ImageId) -> Label | None:
@@ -108,6 +116,25 @@ def test_add_says_how_many_labels_are_news(store: Store) -> None:
     assert _says(store, image_id, None, "x.png") == 0
     assert _says(store, image_id, 0, "x.png") == 1
     assert _says(store, image_id, 0, "y.png") == 1
+
+
+def test_an_image_with_the_sha1_of_another_is_not_recorded(store: Store, tmp_path: Path) -> None:
+    (first,) = add_rows(store, [(_A, 1)])
+    before = catalogue(tmp_path / "w")
+    twin, other = an_id("twin"), an_id("other")
+    added = store.add(
+        [
+            ImageRecord(twin, _A, "png", 1, 1, 1),
+            ImageRecord(other, _B, "png", 1, 1, 1),
+            ImageRecord(an_id("third"), _B, "png", 1, 1, 1),  # twins in one batch
+        ],
+        [SourceEntry("/r", "twin.png", twin, 0), SourceEntry("/r", "third.png", an_id("third"), 0)],
+        who="test",
+    )
+    assert added == Added(0, {twin: first, an_id("third"): other})
+    after = catalogue(tmp_path / "w")
+    assert store.known_images([twin, other, an_id("third")]) == {other}
+    assert (after["sources"], after["label_events"]) == (before["sources"], before["label_events"])
 
 
 def test_labelled_images_come_in_the_order_their_first_label_arrived(store: Store) -> None:
@@ -302,7 +329,7 @@ def test_every_question_to_a_damaged_catalogue_is_answered_in_plain_words(
 def test_a_catalogue_that_another_command_is_writing_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.05)
     with (
         Store(tmp_path) as store,
         closing(sqlite3.connect(tmp_path / "catalogue.sqlite", isolation_level=None)) as other,

@@ -8,6 +8,7 @@
     ├── NotEnoughImagesError     too few labelled images, or one class only
     ├── ImageRefusedError        one image cannot be turned into pixels; carries a reason code
     ├── StoreError               the workspace cannot be read or written
+    │   └── DamagedStoreError    one of its files is not what was written
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
     ├── IsolationError           no process can be started to decode images in
@@ -28,17 +29,30 @@ RefusalReason = Literal[
     "unsupported_pixels",
     "too_many_bytes",
     "too_many_pixels",
+    "too_many_frames",
+    "too_much_metadata",
     "side_too_long",
     "truncated",
     "corrupt",
     "unreadable_file",
+    "damaged_object",
     "decoder_died",
     "decode_timeout",
 ]
-"""Why an image was refused. A closed list: it is written to files and read by machines."""
+"""Why an image was refused. A closed list: it is written to files and read by machines.
+
+- `empty_file`: no bytes; `unreadable_file`: the system did not give them.
+- `not_an_image`: no image format starts like this.
+- `unsupported_format`: an image kind that is known and not accepted.
+- `unsupported_pixels`: an accepted kind with pixels that have no defined range or reading.
+- `too_many_bytes`, `too_many_pixels`, `too_many_frames`, `too_much_metadata`, `side_too_long`:
+  beyond `keshikaran.pixels.Limits`. `too_many_pixels` counts one frame, and all frames or
+  scans that would have to be decoded.
+- `truncated`: the data ends before the picture does; `corrupt`: any other damage, in any frame.
+"""
 
 PASSING_REASONS: frozenset[RefusalReason] = frozenset(
-    {"unreadable_file", "decoder_died", "decode_timeout"}
+    {"unreadable_file", "damaged_object", "decoder_died", "decode_timeout"}
 )
 """Reasons that may be gone at the next try: nothing remembers them as a fact about the image."""
 
@@ -97,6 +111,10 @@ class ImageRefusedError(KeshikaranError):
 
 class StoreError(KeshikaranError):
     """The workspace cannot be read or written."""
+
+
+class DamagedStoreError(StoreError):
+    """A file of the workspace is not what was written."""
 
 
 class BackboneError(KeshikaranError):

@@ -13,6 +13,9 @@ from pathlib import Path
 from keshikaran.errors import KeshikaranError, StoreError
 from keshikaran.types import ImageId
 
+TEMPORARY_PREFIX = ".tmp-"
+"""How the names of files begin that are not finished yet."""
+
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -66,28 +69,66 @@ def sync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def make_folder(folder: Path) -> None:
+    """Create `folder` and those above it, each under a name that survives a crash.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in new:
+        sync_directory(place.parent)
+
+
+def write_durably(path: Path, data: bytes, *, mode: int = 0o644, sync_folder: bool = True) -> None:
     """Write `data` to `path` so that a crash leaves the old file or the new, never half of one.
+
+    Temporary file → fsync → rename → fsync of the folder. A step that fails ends it: what an
+    fsync could not save may be gone from memory too, so asking again proves nothing.
+
+    Args:
+        path: the file; missing folders above it are created.
+        data: its bytes.
+        mode: its permissions.
+        sync_folder: False leaves the folders' names to a caller who syncs them once for many
+            files.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written; no temporary file stays.
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+        if sync_folder:
+            make_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX)
         temporary = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        try:
+            write_all(descriptor, data)
+            temporary.chmod(mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
         temporary = None
-        sync_directory(path.parent)
+        if sync_folder:
+            sync_directory(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte, in one call where the system takes them all.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

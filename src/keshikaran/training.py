@@ -6,9 +6,7 @@ gives a frozen dataclass; none knows another.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -29,7 +27,6 @@ from keshikaran.errors import BackboneError
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featurize
-from keshikaran.hashing import write_durably
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
@@ -39,7 +36,7 @@ from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import split_images, stored_scheme
-from keshikaran.store import FeatureCache, ImageRecord, Store, Workspace
+from keshikaran.store import FeatureCache, ImageRecord, Store, Workspace, write_skipped
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
     HeadRecipe,
@@ -321,11 +318,7 @@ def _list_refusals(
             Refusal(path, "decode", refusal.reason, refusal.detail)
             for path in store.entries_of(image_id)
         )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "stage", "reason", "detail"])
-    writer.writerows((r.path, r.stage, r.reason, r.detail) for r in refusals)
-    write_durably(workspace.skipped, text.getvalue().encode())
+    write_skipped(workspace.skipped, refusals)
     return tuple(refusals)
 
 

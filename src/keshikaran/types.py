@@ -24,7 +24,20 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Precision = Literal["f32", "bf16"]
 """Arithmetic of the backbone. f32 is the reference; bf16 is faster where the CPU has it."""
 
-ImportReason = RefusalReason | Literal["hash_mismatch", "missing_file"]
+ImportReason = (
+    RefusalReason
+    | Literal[
+        "hash_mismatch",
+        "missing_file",
+        "sha1_collision",
+        "encrypted",
+        "damaged_archive",
+        "archive_limit",
+        "fetch_failed",
+        "address_refused",
+        "robots_disallowed",
+    ]
+)
 """Why an entry of a source was skipped. A closed list: it is written to files."""
 
 Verdict = Literal["undecided", "pass", "review", "block"]

@@ -28,7 +28,7 @@ from keshikaran.ingest import ImportReport, import_source, resolve_sources
 from keshikaran.labels import current_user, label_image
 from keshikaran.linktree import write_link_tree
 from keshikaran.split import SplitReport, SplitScheme, scheme_from_option, split_images
-from keshikaran.store import Store
+from keshikaran.store import Store, update_skipped
 from keshikaran.types import SPLITS, Label
 
 _SHOWN = 10
@@ -37,8 +37,10 @@ PARTLY = 3
 
 def import_command(
     sources: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of class folders, image files, or a label.csv."),
+        list[str],
+        typer.Argument(
+            help="Folders of class folders, archives, image files, a label.csv, or s3://…"
+        ),
     ],
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
@@ -60,9 +62,14 @@ def import_command(
     place = open_workspace(workspace)
     total = ImportReport()
     with Store(place.folder) as store:
+        damaged = store.damaged_images()
         for source in found:
             total += import_source(store, source, progress=TerminalProgress(), rehash=rehash)
+        update_skipped(place.skipped, store.skipped())
         contradictions = len(store.contradictions())
+        repaired = len(damaged - store.damaged_images())
+    if repaired:
+        say(f"Repaired, because the originals were here: {repaired:,} damaged images.")
     if as_json:
         result(json.dumps(asdict(total) | {"contradictory": contradictions}))
     else:
@@ -84,7 +91,7 @@ def say_import(report: ImportReport, contradictions: int) -> None:
     for refusal in report.refusals[:_SHOWN]:
         say(f"  skipped {printable(refusal.path)}: {refusal.reason} ({printable(refusal.detail)})")
     if report.skipped > _SHOWN:
-        say(f"  … and {report.skipped - _SHOWN:,} more.")
+        say(f"  … and {report.skipped - _SHOWN:,} more, all in skipped.csv.")
     if contradictions:
         say(
             f"Labelled both ways, and therefore kept out of training: {contradictions:,}."

@@ -18,6 +18,8 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.import_urls import import_urls_command
+from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
@@ -37,10 +39,14 @@ app = typer.Typer(
 )
 app.command("demo")(demo_command)
 app.command("import")(import_command)
+app.command("import-urls")(import_urls_command)
 app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
 app.command("status")(status_command)
+app.command("fsck")(fsck_command)
+app.command("gc")(gc_command)
+app.command("rebuild")(rebuild_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 

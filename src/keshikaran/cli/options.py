@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.console import printable
-from keshikaran.errors import MissingExtraError, UsageError
+from keshikaran.errors import MissingExtraError, StoreError, UsageError
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
@@ -83,6 +83,7 @@ PublicKeyOption = Annotated[
 ]
 
 _TRAIN_MODULES = ("scipy", "sklearn", "jinja2", "tensorboardX")
+_TRACES = ("catalogue.sqlite", "journal.jsonl", "objects")
 
 
 def open_workspace(chosen: Path | None) -> Workspace:
@@ -100,9 +101,24 @@ def existing_workspace(chosen: Path | None) -> Workspace:
 
     Raises:
         UsageError: there is none.
+        StoreError: it has lost its catalogue.
     """
     place = open_workspace(chosen)
     if not (place.folder / "catalogue.sqlite").is_file():
+        traced_workspace(chosen)
+        msg = f"The workspace at {place.folder} has lost its catalogue."
+        raise StoreError(msg, f"Make it again: keshikaran rebuild{workspace_words(chosen)}")
+    return place
+
+
+def traced_workspace(chosen: Path | None) -> Workspace:
+    """The workspace to use, of which there must be something, if only stored files.
+
+    Raises:
+        UsageError: there is nothing.
+    """
+    place = open_workspace(chosen)
+    if not any((place.folder / name).exists() for name in _TRACES):
         msg = f"There is no workspace at {place.folder}."
         raise UsageError(msg, "Start one: keshikaran import FOLDER --positive NAME")
     return place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -40,9 +39,9 @@ _FEW = 30
 
 def train_command(
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            help="What to import first: folders of class folders, or a label.csv.",
+            help="What to import first: folders of class folders, archives, or a label.csv.",
             show_default=False,
         ),
     ] = None,

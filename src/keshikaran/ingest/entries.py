@@ -137,6 +137,10 @@ class Source(Protocol):
         """How many entries there are; None if only reading them will tell."""
 
     @property
+    def containers(self) -> Sequence[str]:
+        """Names under which the source itself, or parts of it, may be refused."""
+
+    @property
     def threads(self) -> int:
         """How many contents are worth reading at once."""
 
@@ -164,6 +168,11 @@ class Listing:
     refusals: Sequence[Refusal] = ()
     class_folders: Sequence[str] = ()
     threads: int = _THREADS
+
+    @property
+    def containers(self) -> Sequence[str]:
+        """See `Source`."""
+        return ()
 
     @property
     def labelled(self) -> bool:

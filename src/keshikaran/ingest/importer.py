@@ -15,7 +15,7 @@ from keshikaran.ingest.known import Recogniser
 from keshikaran.ingest.moved import retract_moved
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
 from keshikaran.store import Fingerprint, ImageRecord, SourceEntry, Store
-from keshikaran.types import Label, Progress, Refusal, SilentProgress
+from keshikaran.types import ImageId, Label, Progress, Refusal, SilentProgress
 
 _BATCH = 256
 _HELD_BYTES = 128 * 1024 * 1024  # of streamed entries that wait for a thread
@@ -116,16 +116,15 @@ def import_source(
     """
     progress = progress or SilentProgress()
     recogniser = Recogniser(store, source.root, limits, rehash=rehash)
-    total = ImportReport()
+    reports: list[ImportReport] = []
     batch = _Batch()
 
-    def commit() -> ImportReport:
-        report = _commit(store, source.root, batch, who)
+    def commit() -> None:
+        reports.append(_commit(store, source.root, batch, who))
         recogniser.remember(batch.fingerprints)
         if on_committed is not None and batch.records:
             labels = (entry.label for entry in batch.entries)
             on_committed(tuple(zip(batch.records, labels, strict=True)))
-        return report
 
     with progress.task("import", source.count) as task:
         for item, result in _accept_all(store, source, recogniser, limits):
@@ -135,11 +134,26 @@ def import_source(
                 batch.refusals.append(result)
             task.advance()
             if len(batch) >= _BATCH:
-                total += commit()
+                commit()
                 batch = _Batch()
-        total += commit()
+        commit()
         recogniser.flush()
+    total = _sum(reports)
+    refused = {refusal.path for refusal in total.refusals}
+    store.clear_skipped(source.root, [n for n in source.containers if n not in refused])
     return total + ImportReport(labels=retract_moved(store, source, limits, who))
+
+
+def _sum(reports: Sequence[ImportReport]) -> ImportReport:
+    """All of them together; unlike `+`, in time that grows with their number only."""
+    return ImportReport(
+        sum(report.seen for report in reports),
+        sum(report.imported for report in reports),
+        sum(report.duplicates for report in reports),
+        sum(report.skipped for report in reports),
+        sum(report.labels for report in reports),
+        tuple(refusal for report in reports for refusal in report.refusals),
+    )
 
 
 _Result = _Accepted | Refusal
@@ -208,20 +222,48 @@ def _commit(store: Store, root: str, batch: _Batch, who: str) -> ImportReport:
         for record, path in zip(batch.records, batch.paths, strict=True)
         if path is not None
     }
-    for image_id in store.known_images(list(read)):
-        del read[image_id]
-    store.blobs.sync_folders(path for _, path in read.values())
-    news = store.fingerprints.unsaid(batch.entries)
-    labels = 0
-    if news:
-        labels = store.add([record for record, _ in read.values()], news, who=who)
-    if batch.refusals:
-        store.record_skipped(root, batch.refusals)
+    known = store.known_images(list(read))
+    fresh = [record for image_id, (record, _) in read.items() if image_id not in known]
+    repaired = {image_id for image_id in known if store.blobs.wrote(read[image_id][1])}
+    written = repaired.union(record.image_id for record in fresh)
+    store.blobs.sync_folders(read[image_id][1] for image_id in written)
+    collisions, labels = _tell(store, batch, fresh, repaired, who)
+    refusals = [*batch.refusals, *_collided(batch.entries, collisions)]
+    if refusals:
+        store.record_skipped(root, refusals)
+    imported = len(fresh) - len(collisions)
     return ImportReport(
         seen=len(batch),
-        imported=len(read),
-        duplicates=len(batch.records) - len(read),
-        skipped=len(batch.refusals),
+        imported=imported,
+        duplicates=len(batch) - imported - len(refusals),
+        skipped=len(refusals),
         labels=labels,
-        refusals=tuple(batch.refusals),
+        refusals=tuple(refusals),
     )
+
+
+def _tell(
+    store: Store, batch: _Batch, fresh: list[ImageRecord], repaired: set[ImageId], who: str
+) -> tuple[dict[ImageId, ImageId], int]:
+    """Record what is new in a batch, if anything is.
+
+    Returns:
+        Images refused because another one has their SHA-1, and how many labels were appended.
+    """
+    news = store.fingerprints.unsaid(batch.entries)
+    again = [entry for entry in batch.entries if entry.image_id in repaired and entry not in news]
+    if not news and not again:
+        return {}, 0
+    added = store.add(fresh, [*news, *again], who=who)
+    return added.collisions, added.labels
+
+
+def _collided(entries: list[SourceEntry], collisions: dict[ImageId, ImageId]) -> Iterator[Refusal]:
+    for entry in entries:
+        other = collisions.get(entry.image_id)
+        if other is not None:
+            detail = (
+                f"its SHA-1 is that of image {other}, its content is not;"
+                " one of the two was made to pass for the other"
+            )
+            yield Refusal(entry.entry, "import", "sha1_collision", detail)

@@ -11,7 +11,15 @@ from typing import Literal, get_args
 
 from keshikaran.types import UInt8Array
 
-PIXEL_CONTRACT_VERSION = 1
+PIXEL_CONTRACT_VERSION = 2
+
+ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "jxl"]
+
+FORMATS: frozenset[ImageFormat] = frozenset({"jpeg", "png", "webp", "gif", "bmp", "tiff"})
+"""Accepted unless told otherwise."""
+
+EXTRA_FORMATS: frozenset[ImageFormat] = frozenset({"avif", "heic", "jxl"})
+"""Accepted only where `Limits.formats` names them; heic and jxl need an extra of that name."""
 
 ResizeMode = Literal["stretch", "crop", "pad"]
 """How any shape becomes the network's: squeeze it, cut its middle out, or add grey bars."""
@@ -21,17 +29,28 @@ RESIZE_MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a file may ask for; checked from the header before pixels are allocated.
+    """What a file may be and ask for; checked from the header before pixels are allocated.
 
     Attributes:
         max_bytes: size of the file in bytes.
-        max_pixels: width times height.
+        max_pixels: width times height of a frame.
         max_side: the longer side in pixels.
+        max_frames: frames or pages in the file.
+        max_total_pixels: pixels of all frames that must be decoded to reach those that are
+            scored; four scans of a JPEG count as one frame.
+        max_metadata_bytes: EXIF, ICC, XMP, texts and comments together, after inflating.
+        max_frames_scored: frames that are looked at; more of them are sampled evenly.
+        formats: the kinds of file that are accepted.
     """
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 64_000_000
     max_side: int = 20_000
+    max_frames: int = 2_000
+    max_total_pixels: int = 250_000_000
+    max_metadata_bytes: int = 16 * 1024 * 1024
+    max_frames_scored: int = 8
+    formats: frozenset[ImageFormat] = FORMATS
 
 
 DEFAULT_LIMITS = Limits()

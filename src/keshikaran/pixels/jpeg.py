@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 import numpy as np
 import simplejpeg
 from PIL import Image
 
 from keshikaran.errors import ImageRefusedError
-from keshikaran.pixels.header import open_with_pillow
+from keshikaran.pixels.headers import ImageHeader
+from keshikaran.pixels.pillow import open_with_pillow, refusals_of_pillow
 from keshikaran.types import UInt8Array
 
-_FAST_COLORSPACES = {"YCbCr", "RGB", "Gray"}
-_EXIF_MARKER = b"Exif\x00\x00"
-_ORIENTATION_TAG = 0x0112
+FastMode = Literal["RGB", "L"]
+
+_FAST_MODES: dict[str, FastMode] = {"YCbCr": "RGB", "RGB": "RGB", "Gray": "L"}
 _KEPT_BYTES = 4 * 1024 * 1024
 _scratch = threading.local()
 
@@ -27,28 +29,37 @@ _HARMLESS = (
 )
 
 
-def is_fast_jpeg(data: bytes) -> bool:
-    """Whether `decode_scaled` can take this file: colour or grey, not CMYK or YCCK.
+def fast_mode(data: bytes, header: ImageHeader) -> FastMode | None:
+    """How `decode_scaled` can take this file; None for CMYK and YCCK.
 
-    Nor one with a chroma subsampling that simplejpeg does not know.
+    None as well for a chroma subsampling that simplejpeg does not know.
+
+    Raises:
+        ImageRefusedError: `corrupt` if libjpeg reads another size than we did.
     """
     try:
-        _, _, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
+        height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=False)
     except (KeyError, ValueError):
-        return False
-    return colorspace in _FAST_COLORSPACES
+        return None
+    if (width, height) != (header.width, header.height):
+        detail = f"its header can be read as {header.width}×{header.height} or {width}×{height}"
+        raise ImageRefusedError("corrupt", detail)
+    return _FAST_MODES.get(colorspace)
 
 
-def decode_scaled(data: bytes, min_height: int, min_width: int) -> Image.Image:
-    """Decode to RGB at the smallest DCT scale that is not below the wanted size.
+def decode_scaled(
+    data: bytes, min_height: int, min_width: int, mode: FastMode = "RGB"
+) -> Image.Image:
+    """Decode at the smallest DCT scale that is not below the wanted size.
 
     Args:
         data: a JPEG file in colour or grey.
         min_height: rows wanted at least (before EXIF orientation); fewer if the file has fewer.
         min_width: columns wanted at least.
+        mode: Pillow's mode wanted, as `fast_mode` says.
 
     Returns:
-        The picture, as stored (before EXIF orientation).
+        The picture as stored (before EXIF orientation), in that mode.
 
     Raises:
         ImageRefusedError: `truncated` if the data ends early, `corrupt` for other damage.
@@ -56,7 +67,7 @@ def decode_scaled(data: bytes, min_height: int, min_width: int) -> Image.Image:
             tolerated.
     """
     try:
-        return _decode_strictly(data, min_height, min_width)
+        return _decode_strictly(data, min_height, min_width, mode)
     except (KeyError, ValueError) as error:
         words = str(error)
         if "remature end" in words:
@@ -64,10 +75,10 @@ def decode_scaled(data: bytes, min_height: int, min_width: int) -> Image.Image:
             raise ImageRefusedError("truncated", detail) from error
         if not any(flaw in words for flaw in _HARMLESS):
             raise ImageRefusedError("corrupt", words[:200]) from error
-    return _decode_leniently(data)
+    return _decode_leniently(data, mode)
 
 
-def _decode_strictly(data: bytes, min_height: int, min_width: int) -> Image.Image:
+def _decode_strictly(data: bytes, min_height: int, min_width: int, mode: FastMode) -> Image.Image:
     """Decode into memory that the thread keeps, and copy from there.
 
     Fresh memory for every picture would cost two threads of one process a third of their speed:
@@ -75,56 +86,18 @@ def _decode_strictly(data: bytes, min_height: int, min_width: int) -> Image.Imag
     """
     size = {"min_height": min_height, "min_width": min_width}
     height, width, _, _ = simplejpeg.decode_jpeg_header(data, strict=False, **size)
-    needed = height * width * 3
+    needed = height * width * (3 if mode == "RGB" else 1)
     kept: UInt8Array | None = getattr(_scratch, "memory", None)
     if needed > _KEPT_BYTES:
         kept = None
     elif kept is None:
         kept = _scratch.memory = np.empty(_KEPT_BYTES, dtype=np.uint8)
-    pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=kept, **size)
-    return Image.fromarray(pixels)
+    colorspace = "RGB" if mode == "RGB" else "Gray"
+    pixels = simplejpeg.decode_jpeg(data, colorspace=colorspace, strict=True, buffer=kept, **size)
+    return Image.frombytes(mode, (width, height), pixels)
 
 
-def _decode_leniently(data: bytes) -> Image.Image:
+def _decode_leniently(data: bytes, mode: FastMode) -> Image.Image:
     """Decode by Pillow: simplejpeg, told to be lenient, forgives a missing half as well."""
-    with open_with_pillow(data, "jpeg") as image:
-        return image.convert("RGB")
-
-
-def exif_orientation(data: bytes) -> int:
-    """The EXIF orientation of a JPEG file, 1 to 8; 1 when there is none or EXIF is broken."""
-    payload = _exif_payload(data)
-    if payload is None:
-        return 1
-    return orientation_of(payload)
-
-
-def orientation_of(payload: bytes) -> int:
-    """The orientation in an EXIF block, 1 to 8; 1 when absent or unreadable."""
-    exif = Image.Exif()
-    try:
-        exif.load(payload)
-        value = exif.get(_ORIENTATION_TAG, 1)
-    except Exception:  # Pillow's EXIF reader raises anything on damaged blocks
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _exif_payload(data: bytes) -> bytes | None:
-    """Walk the segments up to the picture itself and return the first EXIF block."""
-    position = 2
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker == 0xDA:
-            return None
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if length < 2:
-            return None
-        body = data[position + 4 : position + 2 + length]
-        if marker == 0xE1 and body.startswith(_EXIF_MARKER):
-            return body
-        position += 2 + length
-    return None
+    with open_with_pillow(data, "jpeg") as image, refusals_of_pillow():
+        return image.convert(mode)

@@ -24,22 +24,27 @@ def needed_size(width: int, height: int, spec: PixelSpec) -> tuple[int, int]:
 
 
 def resize(image: Image.Image, spec: PixelSpec) -> Image.Image:
-    """Bring an RGB picture to `spec.width` × `spec.height`.
+    """Bring a picture to `spec.width` × `spec.height`, or for `pad` to what fits into that.
 
     `stretch` squeezes; `crop` scales until the frame is covered and keeps the middle; `pad`
-    scales until all of it fits and adds grey bars. Shrinking averages areas, growing
-    interpolates.
+    scales until all of it fits: `add_bars` does the rest. Shrinking averages areas, growing
+    interpolates. Any mode of 8 bits a band will do, bands are independent.
     """
     size = (spec.width, spec.height)
-    if spec.resize_mode == "stretch":
-        return _resample(image, size, (0.0, 0.0, float(image.width), float(image.height)))
+    box = (0.0, 0.0, float(image.width), float(image.height))
     if spec.resize_mode == "crop":
         return _resample(image, size, _middle(image, spec))
-    inner = needed_size(image.width, image.height, spec)
-    box = (0.0, 0.0, float(image.width), float(image.height))
-    canvas = Image.new("RGB", size, _PAD_GREY)
-    offset = ((spec.width - inner[0]) // 2, (spec.height - inner[1]) // 2)
-    canvas.paste(_resample(image, inner, box), offset)
+    if spec.resize_mode == "pad":
+        size = needed_size(image.width, image.height, spec)
+    return _resample(image, size, box)
+
+
+def add_bars(image: Image.Image, spec: PixelSpec) -> Image.Image:
+    """Put an RGB picture into the middle of a grey one of `spec.width` × `spec.height`."""
+    if image.size == (spec.width, spec.height):
+        return image
+    canvas = Image.new("RGB", (spec.width, spec.height), _PAD_GREY)
+    canvas.paste(image, ((spec.width - image.width) // 2, (spec.height - image.height) // 2))
     return canvas
 
 
@@ -65,4 +70,4 @@ def _resample(
     return image.resize(size, method, box=box, reducing_gap=3.0 if shrinks else None)
 
 
-__all__ = ["ResizeMode", "needed_size", "resize"]
+__all__ = ["ResizeMode", "add_bars", "needed_size", "resize"]

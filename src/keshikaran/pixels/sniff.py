@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Collection
 
 from keshikaran.errors import ImageRefusedError
-
-ImageFormat = Literal["jpeg", "png", "webp", "gif", "bmp", "tiff"]
+from keshikaran.pixels.contract import FORMATS, ImageFormat
 
 EXTENSIONS: dict[ImageFormat, str] = {
     "jpeg": "jpg",
@@ -15,6 +14,9 @@ EXTENSIONS: dict[ImageFormat, str] = {
     "gif": "gif",
     "bmp": "bmp",
     "tiff": "tif",
+    "avif": "avif",
+    "heic": "heic",
+    "jxl": "jxl",
 }
 
 _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
@@ -24,6 +26,8 @@ _PREFIXES: tuple[tuple[bytes, ImageFormat], ...] = (
     (b"GIF89a", "gif"),
     (b"II*\x00", "tiff"),
     (b"MM\x00*", "tiff"),
+    (b"\xff\x0a", "jxl"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
 )
 
 # Known image kinds that are not decoded: named so that the refusal says what the file is.
@@ -32,42 +36,67 @@ _REFUSED_PREFIXES: tuple[tuple[bytes, str], ...] = (
     (b"%!PS", "PostScript"),
     (b"8BPS", "Photoshop"),
     (b"\x00\x00\x01\x00", "ICO"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
     (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"II+\x00", "BigTIFF"),
     (b"MM\x00+", "BigTIFF"),
 )
-_REFUSED_BRANDS: dict[bytes, str] = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-    b"heic": "HEIC",
-    b"heix": "HEIC",
-    b"mif1": "HEIF",
-    b"msf1": "HEIF",
+_BRANDS: dict[bytes, ImageFormat] = {
+    b"avif": "avif",
+    b"avis": "avif",
+    b"heic": "heic",
+    b"heix": "heic",
+    b"heim": "heic",
+    b"heis": "heic",
 }
+# Containers whose content only their further brands tell.
+_GENERAL_BRANDS = {b"mif1", b"msf1", b"miaf"}
+_REFUSED_BRANDS = {b"hevc": "HEIC sequence", b"hevx": "HEIC sequence"}
+_NAMES: dict[ImageFormat, str] = {"avif": "AVIF", "heic": "HEIC", "jxl": "JPEG XL"}
 _BMP_HEADER_SIZES = {12, 40, 52, 56, 64, 108, 124}
 
 
-def sniff_format(data: bytes) -> ImageFormat:
+def sniff_format(data: bytes, accepted: Collection[ImageFormat] = FORMATS) -> ImageFormat:
     """Name the format of `data` by its magic number.
+
+    Args:
+        data: the file, or its first 512 bytes.
+        accepted: the formats that are not refused.
 
     Raises:
         ImageRefusedError: `empty_file`; `unsupported_format` for image kinds that are known
-            but not decoded; `not_an_image` for anything else.
+            but not accepted; `not_an_image` for anything else.
     """
     if not data:
         reason = "the file has no bytes"
         raise ImageRefusedError("empty_file", reason)
+    name = _named(data)
+    if name is None:
+        raise _refusal(data)
+    if name not in accepted:
+        raise _not_accepted(_NAMES.get(name, name.upper()))
+    return name
+
+
+def _named(data: bytes) -> ImageFormat | None:
     for prefix, name in _PREFIXES:
         if data.startswith(prefix):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if _is_bmp(data):
-        return "bmp"
-    _refuse(data)
-    raise AssertionError  # pragma: no cover - _refuse never returns
+    if data[4:8] == b"ftyp":
+        return _by_brand(data)
+    return "bmp" if _is_bmp(data) else None
+
+
+def _by_brand(data: bytes) -> ImageFormat | None:
+    """By the major brand, or where that is a general one, the first further one that is known."""
+    if data[8:12] in _BRANDS:
+        return _BRANDS[data[8:12]]
+    if data[8:12] not in _GENERAL_BRANDS:
+        return None
+    end = min(int.from_bytes(data[:4], "big"), 128)
+    brands = (data[place : place + 4] for place in range(16, end, 4))
+    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
 
 def _is_bmp(data: bytes) -> bool:
@@ -75,17 +104,21 @@ def _is_bmp(data: bytes) -> bool:
     return data[:2] == b"BM" and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES
 
 
-def _refuse(data: bytes) -> None:
+def _refusal(data: bytes) -> ImageRefusedError:
     for prefix, name in _REFUSED_PREFIXES:
         if data.startswith(prefix):
-            detail = f"{name} files are not accepted"
-            raise ImageRefusedError("unsupported_format", detail)
-    if data[4:8] == b"ftyp" and data[8:12] in _REFUSED_BRANDS:
-        detail = f"{_REFUSED_BRANDS[data[8:12]]} files are not accepted"
-        raise ImageRefusedError("unsupported_format", detail)
+            return _not_accepted(name)
+    if data[4:8] == b"ftyp":
+        if data[8:12] in _GENERAL_BRANDS:
+            return _not_accepted("HEIF")
+        if data[8:12] in _REFUSED_BRANDS:
+            return _not_accepted(_REFUSED_BRANDS[data[8:12]])
     head = data[:512].lstrip().lower()
     if head.startswith(b"<svg") or (head.startswith(b"<?xml") and b"<svg" in head):
-        detail = "SVG files are not accepted"
-        raise ImageRefusedError("unsupported_format", detail)
+        return _not_accepted("SVG")
     detail = f"no image format starts with the bytes {data[:8].hex(' ')}"
-    raise ImageRefusedError("not_an_image", detail)
+    return ImageRefusedError("not_an_image", detail)
+
+
+def _not_accepted(name: str) -> ImageRefusedError:
+    return ImageRefusedError("unsupported_format", f"{name} files are not accepted")

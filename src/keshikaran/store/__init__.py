@@ -1,34 +1,57 @@
 """What a workspace remembers.
 
-`blobs` keeps the image files, `store` the catalogue of images, sources, labels, splits and
-refusals, `features` the cache of what backbones said, `schema` and `database` are SQLite below
-them, `workspace` knows the paths.
+`blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
+refusals, `fingerprints` what need not be read again, `visited` what an entry gave before,
+`features` caches what backbones said, `skipped_file` is the list for people, `workspace` knows the
+paths; `records` and `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`,
+`database`) and `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them;
+`lock` keeps them out of each other's way; `filesystem` knows a network disk.
 """
 
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.features import FeatureCache, FeatureRecipe
+from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
+from keshikaran.store.fsck import check_store
+from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.places import place_of
-from keshikaran.store.records import ImageRecord, SourceEntry
-from keshikaran.store.store import (
+from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
+from keshikaran.store.records import (
+    Added,
     Contradiction,
+    ImageRecord,
     LabelledImage,
-    Store,
+    SourceEntry,
 )
+from keshikaran.store.skipped_file import update_skipped, write_skipped
+from keshikaran.store.store import Store
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [
+    "ADVICE",
+    "LEFTOVERS",
+    "Added",
     "BlobStore",
     "Contradiction",
     "FeatureCache",
     "FeatureRecipe",
     "Fingerprint",
     "Fingerprints",
+    "FsckFinding",
+    "FsckReport",
+    "GcReport",
     "ImageRecord",
     "LabelledImage",
+    "RebuildReport",
     "SourceEntry",
     "Store",
     "Workspace",
+    "check_store",
+    "collect_garbage",
     "place_of",
+    "rebuild_catalogue",
+    "rebuild_journal",
+    "update_skipped",
     "workspace_folder",
+    "write_skipped",
 ]

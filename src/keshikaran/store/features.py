@@ -18,6 +18,7 @@ from keshikaran.store.schema import FEATURE_MIGRATIONS
 from keshikaran.types import Float32Array, ImageId, IntArray, Precision, chunks_of
 
 _QUERY_SIZE = 500
+_IF_DAMAGED = "Delete the file: it is a cache, and the next training fills it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class FeatureCache:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = Database(path, FEATURE_MIGRATIONS)
+        self._db = open_cache(path)
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -184,3 +185,13 @@ def _parts(image_ids: Sequence[ImageId]) -> Iterator[tuple[Sequence[ImageId], st
     for part in chunks_of(len(image_ids), _QUERY_SIZE):
         ids = image_ids[part]
         yield ids, ",".join("?" * len(ids))
+
+
+def open_cache(path: Path) -> Database:
+    """Open the file of a cache.
+
+    Raises:
+        DamagedStoreError: the file is damaged.
+        StoreError: it cannot be opened.
+    """
+    return Database(path, FEATURE_MIGRATIONS, if_damaged=_IF_DAMAGED)

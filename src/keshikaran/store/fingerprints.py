@@ -85,7 +85,8 @@ class Fingerprints:
                 query = (
                     "SELECT entry, stamp, image_id, object_id, format, bytes, width, height"
                     " FROM fingerprints JOIN images USING (image_id)"
-                    f" WHERE root = ? AND rules = ? AND entry IN ({marks})"
+                    " WHERE image_id NOT IN (SELECT image_id FROM damaged_objects)"
+                    f" AND root = ? AND rules = ? AND entry IN ({marks})"
                 )
                 for row in connection.execute(query, (root, rules, *names)):
                     entry, stamp, image_id, object_id, name, size, width, height = row

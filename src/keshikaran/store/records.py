@@ -1,4 +1,4 @@
-"""Rows of the catalogue as values."""
+"""What is told to the store, and what it tells."""
 
 from __future__ import annotations
 
@@ -37,3 +37,35 @@ class SourceEntry:
     entry: str
     image_id: ImageId
     label: Label | None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image with a usable label, in the order labels arrived."""
+
+    image_id: ImageId
+    object_id: str
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """The same bytes under two labels, and the entries that say so."""
+
+    image_id: ImageId
+    acceptable: tuple[str, ...]
+    objectionable: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `Store.add` did.
+
+    Attributes:
+        labels: label events appended.
+        collisions: images that were not recorded, because an image with other bytes has the
+            same SHA-1: image id → id of that one.
+    """
+
+    labels: int
+    collisions: dict[ImageId, ImageId]

@@ -96,6 +96,38 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # How much of the journal these tables hold.
+        """
+        CREATE TABLE journal_position (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            id TEXT NOT NULL,
+            bytes INTEGER NOT NULL,
+            transactions INTEGER NOT NULL
+        )
+        """,
+        # Images whose file a check found missing or damaged; importing the original repairs it.
+        """
+        CREATE TABLE damaged_objects (
+            image_id TEXT PRIMARY KEY REFERENCES images (image_id),
+            found_at TEXT NOT NULL
+        )
+        """,
+        """
+        CREATE TRIGGER label_events_stay BEFORE DELETE ON label_events
+        BEGIN SELECT RAISE(ABORT, 'label history is never deleted'); END
+        """,
+        """
+        CREATE TRIGGER label_events_stay_the_same BEFORE UPDATE ON label_events
+        BEGIN SELECT RAISE(ABORT, 'label history is never changed'); END
+        """,
+        # INSERT OR REPLACE deletes without asking the trigger above.
+        """
+        CREATE TRIGGER label_events_are_new BEFORE INSERT ON label_events
+        WHEN EXISTS (SELECT 1 FROM label_events WHERE id = NEW.id)
+        BEGIN SELECT RAISE(ABORT, 'label history is never changed'); END
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
+from keshikaran.errors import ImageRefusedError, StoreError
 from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
-from keshikaran.store.database import Database
+from keshikaran.store.catalogue import Catalogue, Changes
 from keshikaran.store.fingerprints import Fingerprints
+from keshikaran.store.lock import use_workspace
 from keshikaran.store.places import place_of
-from keshikaran.store.records import ImageRecord, SourceEntry
-from keshikaran.store.schema import CATALOGUE_MIGRATIONS
+from keshikaran.store.recording import add_entry, add_image, collisions_of, find_again, say
+from keshikaran.store.records import (
+    Added,
+    Contradiction,
+    ImageRecord,
+    LabelledImage,
+    SourceEntry,
+)
+from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """One image with a usable label, in the order labels arrived."""
-
-    image_id: ImageId
-    object_id: str
-    label: Label
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """The same bytes under two labels, and the entries that say so."""
-
-    image_id: ImageId
-    acceptable: tuple[str, ...]
-    objectionable: tuple[str, ...]
 
 
 class Store:
@@ -53,8 +43,15 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.blobs = BlobStore(folder / "objects")
-        self._db = Database(folder / "catalogue.sqlite", CATALOGUE_MIGRATIONS)
+        self._lock = use_workspace(folder)
+        try:
+            self._catalogue = Catalogue(folder)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._db = self._catalogue.database  # for reading, and for what the journal need not know
         self.fingerprints = Fingerprints(self._db)
+        self.visited = Visited(self._db)
 
     def __enter__(self) -> Store:
         return self
@@ -63,8 +60,10 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue."""
-        self._db.close()
+        """Close the catalogue and let others clear up."""
+        self.blobs.close()
+        self._catalogue.close()
+        self._lock.release()
 
     # Images and where they came from
 
@@ -81,33 +80,36 @@ class Store:
 
     def add(
         self, records: Sequence[ImageRecord], entries: Sequence[SourceEntry], *, who: str
-    ) -> int:
+    ) -> Added:
         """Record images whose files are durable, their sources and their imported labels.
 
         One transaction. A label is appended only when the entry now says something else than
-        before, so that repeating an import changes nothing.
-
-        Returns:
-            How many label events were appended.
+        before, so that repeating an import changes nothing. An image that has the SHA-1 of
+        another one is not recorded, nor are its entries: one of the two was made to deceive.
         """
         now = _now()
-        with self._db.transaction() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (r.image_id, r.object_id, r.format, r.bytes, r.width, r.height, now)
-                    for r in records
-                ],
-            )
-            connection.executemany(
-                "INSERT OR IGNORE INTO sources VALUES (?, ?, ?)",
-                [(e.root, e.entry, e.image_id) for e in entries],
-            )
-            connection.executemany(
-                "DELETE FROM skipped WHERE root = ? AND entry = ?",
-                [(e.root, e.entry) for e in entries],
-            )
-            return sum(_append_import_label(connection, e, who, now) for e in entries)
+        labels = 0
+        with self._catalogue.changing() as changes:
+            collisions = collisions_of(changes, records)
+            for record in records:
+                if record.image_id not in collisions:
+                    add_image(changes, record, now)
+            for entry in entries:
+                if entry.image_id not in collisions:
+                    labels += add_entry(changes, entry, who, now)
+            find_again(changes, entries, collisions)
+            self._forget_repaired(changes, entries)
+        return Added(labels, collisions)
+
+    def _forget_repaired(self, changes: Changes, entries: Sequence[SourceEntry]) -> None:
+        query = "SELECT image_id, format FROM damaged_objects JOIN images USING (image_id)"
+        damaged = dict(changes.connection.execute(query))
+        for image_id in {entry.image_id for entry in entries} & damaged.keys():
+            with suppress(ImageRefusedError):  # it is damaged still
+                self.blobs.read(image_id, EXTENSIONS[damaged[image_id]])
+                changes.connection.execute(
+                    "DELETE FROM damaged_objects WHERE image_id = ?", (image_id,)
+                )
 
     def extension_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, str]:
         """File extension of each stored image of `image_ids`."""
@@ -145,27 +147,34 @@ class Store:
         with self._db.reading() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM images").fetchone()[0])
 
+    def object_files(self) -> Iterator[Path]:
+        """Where the file of each stored image lies or should lie."""
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT image_id, format FROM images").fetchall()
+        for image_id, name in rows:
+            yield self.blobs.path_of(image_id, EXTENSIONS[cast("ImageFormat", name)])
+
+    def damaged_images(self) -> set[ImageId]:
+        """Images whose file the last check found missing or damaged, until it is repaired."""
+        with self._db.reading() as connection:
+            return {
+                ImageId(row[0])
+                for row in connection.execute("SELECT image_id FROM damaged_objects")
+            }
+
     # Labels
 
     def label_by_person(
         self, image_id: ImageId, value: Label | None, *, who: str, why: str
     ) -> None:
         """Append a person's word; None takes it back, so that what imports say holds again."""
-        with self._db.transaction() as connection:
-            connection.execute(
-                "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-                " VALUES (?, ?, 'person', '', ?, ?, ?)",
-                (image_id, value, who, why, _now()),
-            )
+        with self._catalogue.changing() as changes:
+            say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
 
     def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
         """Append that an imported claim no longer holds."""
-        with self._db.transaction() as connection:
-            connection.execute(
-                "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-                " VALUES (?, NULL, 'import', ?, ?, ?, ?)",
-                (image_id, claim, who, why, _now()),
-            )
+        with self._catalogue.changing() as changes:
+            say(changes, image_id, None, by="import", claim=claim, who=who, why=why, at=_now())
 
     def labelled_images(self) -> list[LabelledImage]:
         """All images with a usable label, in the order their first label arrived."""
@@ -191,13 +200,29 @@ class Store:
     # Splits
 
     def assign_splits(self, assignment: Iterable[tuple[ImageId, Split]], scheme: str) -> None:
-        """Replace all split assignments and remember the scheme that made them."""
-        with self._db.transaction() as connection:
-            connection.execute("DELETE FROM splits")
-            connection.executemany("INSERT INTO splits VALUES (?, ?)", assignment)
-            connection.execute(
-                "INSERT OR REPLACE INTO settings VALUES ('split_scheme', ?)", (scheme,)
-            )
+        """Replace all split assignments and remember the scheme that made them.
+
+        Raises:
+            StoreError: an image is on two sides; nothing changes.
+        """
+        wanted: dict[str, Split] = {}
+        for image_id, side in assignment:
+            if wanted.setdefault(image_id, side) != side:
+                msg = f"Image {image_id} is to be both {wanted[image_id]} and {side}."
+                raise StoreError(msg, "Give each image one side.")
+        with self._catalogue.changing() as changes:
+            query = "SELECT image_id, split FROM splits"
+            before: dict[str, str] = dict(changes.connection.execute(query))
+            for name in sorted(before.keys() - wanted.keys()):
+                changes.make("unsplit", image_id=name)
+            for name, side in wanted.items():
+                if before.get(name) != side:
+                    changes.make("split", image_id=name, split=side)
+            kept = changes.connection.execute(
+                "SELECT value FROM settings WHERE name = 'split_scheme'"
+            ).fetchone()
+            if kept is None or kept[0] != scheme:
+                changes.make("setting", name="split_scheme", value=scheme)
 
     def split_scheme(self) -> dict[str, str | bool]:
         """Settings of the last `assign_splits`; empty if there was none."""
@@ -217,12 +242,27 @@ class Store:
 
     def record_skipped(self, root: str, refusals: Sequence[Refusal]) -> None:
         """Remember entries of a source that could not be imported."""
+        if not refusals:
+            return
         now = _now()
-        with self._db.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
-                [(root, r.path, r.reason, r.detail, now) for r in refusals],
-            )
+        with self._catalogue.changing() as changes:
+            for r in refusals:
+                changes.make(
+                    "skipped", root=root, entry=r.path, reason=r.reason, detail=r.detail, at=now
+                )
+
+    def clear_skipped(self, root: str, entries: Sequence[str]) -> None:
+        """Forget refusals that no longer hold."""
+        if not entries:
+            return
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT entry FROM skipped WHERE root = ?", (root,))
+            stale = {row[0] for row in rows}.intersection(entries)
+        if not stale:
+            return
+        with self._catalogue.changing() as changes:
+            for entry in sorted(stale):
+                changes.make("found", root=root, entry=entry)
 
     def skipped(self) -> list[Refusal]:
         """Every entry that could not be imported, in order of its path."""
@@ -234,27 +274,6 @@ class Store:
                 Refusal(place_of(root, entry), "import", reason, detail)
                 for root, entry, reason, detail in rows
             ]
-
-
-def _append_import_label(
-    connection: sqlite3.Connection, entry: SourceEntry, who: str, now: str
-) -> int:
-    if entry.label is None:
-        return 0
-    claim = place_of(entry.root, entry.entry)
-    row = connection.execute(
-        "SELECT value FROM label_events WHERE image_id = ? AND kind = 'import' AND claim = ?"
-        " ORDER BY id DESC LIMIT 1",
-        (entry.image_id, claim),
-    ).fetchone()
-    if row is not None and row[0] == entry.label:
-        return 0
-    connection.execute(
-        "INSERT INTO label_events (image_id, value, kind, claim, who, why, at)"
-        " VALUES (?, ?, 'import', ?, ?, '', ?)",
-        (entry.image_id, entry.label, claim, who, now),
-    )
-    return 1
 
 
 def _now() -> str:
