@@ -154,7 +154,7 @@ _HALF = encode(reddish(1), "JPEG")[:-600]
         (b"", "empty_file"),
         (b"words in a file named photo.jpg", "not_an_image"),
         (b"%PDF-1.7", "unsupported_format"),
-        (b"\x89PNG\r\n\x1a\ngarbage", "corrupt"),
+        (b"\x89PNG\r\n\x1a\ngarbage", "truncated"),
         (_HALF, "truncated"),
     ],
 )

@@ -236,8 +236,8 @@ def dirty(
 
 
 def _features(result: TrainingResult, data: bytes) -> Float32Array:
-    row = result.features.image_ids.index(image_id_of(data))
-    features: Float32Array = result.features.matrix[row]
+    image = result.features.image_ids.index(image_id_of(data))
+    features: Float32Array = result.features.matrix[result.features.starts[image]]
     return features
 
 

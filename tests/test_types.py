@@ -89,7 +89,8 @@ def test_thresholds_out_of_order_are_refused(review: float, block: float) -> Non
 def test_prediction_is_ready_for_json() -> None:
     prediction = Prediction("dog.jpg", ImageId("ab"), 0.25, "review", None, "m")
     fields = json.loads(json.dumps(prediction.to_dict()))
-    assert list(fields) == ["path", "image_id", "score", "verdict", "reason", "model_id"]
+    asked = ["path", "image_id", "score", "verdict", "reason", "model_id"]
+    assert list(fields) == [*asked, "frames_total", "frames_scored"]
     assert fields["score"] == 0.25
     assert fields["reason"] is None
 
