@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 
 from keshikaran.errors import ImageRefusedError, StoreError
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION
 from keshikaran.store import FeatureCache, FeatureRecipe
 from keshikaran.types import Float32Array
 from store_support import an_id
 
-_RECIPE = FeatureRecipe("d" * 64, "f32", "crop", pixel_contract=1)
+_RECIPE = FeatureRecipe("d" * 64, "f32", "crop", PIXEL_CONTRACT_VERSION)
 _IDS = [an_id(str(number)) for number in range(4)]
 _OTHERS = [
     replace(_RECIPE, backbone_digest="e" * 64),
     replace(_RECIPE, precision="bf16"),
     replace(_RECIPE, resize_mode="pad"),
-    replace(_RECIPE, pixel_contract=2),
+    replace(_RECIPE, pixel_contract=PIXEL_CONTRACT_VERSION + 1),
 ]
 
 
@@ -102,7 +103,7 @@ def test_a_refusal_holds_for_every_backbone_under_the_same_decoding_rules(
     for other in _OTHERS[:3]:
         assert cache.missing(other, _IDS[:1]) == []
     assert cache.missing(_OTHERS[3], _IDS[:1]) == _IDS[:1]
-    assert cache.refusals(_IDS, pixel_contract=2) == {}
+    assert cache.refusals(_IDS, pixel_contract=PIXEL_CONTRACT_VERSION + 1) == {}
 
 
 def test_a_refusal_keeps_its_reason(cache: FeatureCache) -> None:

@@ -48,7 +48,7 @@ def scoring_model() -> onnx.ModelProto:
     Input `images` uint8 [N, 32, 32, 3], output `score` float32 [N].
     """
     weights = np.linspace(-4.0, 5.0, 12, dtype=np.float32).reshape(1, 12)
-    constants = {
+    constants: dict[str, np.ndarray] = {
         "white": np.array(255, dtype=np.float32),
         "weights": weights,
         "bias": np.array([-0.5], dtype=np.float32),
@@ -59,9 +59,7 @@ def scoring_model() -> onnx.ModelProto:
         helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Div", ["planes", "white"], ["unit"]),
-        helper.make_node(
-            "AveragePool", ["unit"], ["means"], kernel_shape=[16, 16], strides=[16, 16]
-        ),
+        helper.make_node("AveragePool", ["unit"], ["means"], kernel_shape=half, strides=half),
         helper.make_node("Flatten", ["means"], ["features"], axis=1),
         helper.make_node("Mul", ["features", "weights"], ["products"]),
         helper.make_node("ReduceSum", ["products", "axis"], ["sums"], keepdims=0),

@@ -91,6 +91,8 @@ def _walk(
         if name in _PIXELS or (keep_key and name == b"tRNS"):
             chunks.kept.append(data[position:end])
         if end > len(data):
+            if name == b"IDAT":  # how much of the picture is there, the decoder finds out
+                chunks.first.setdefault(name, b"")
             return
         _note(chunks, name, data[position + 8 : end - 4] if name != b"IDAT" else b"", size)
         check_frames(chunks.controls, limits)
