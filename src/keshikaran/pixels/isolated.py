@@ -10,7 +10,13 @@ import weakref
 from typing import Literal
 
 from keshikaran.errors import ImageRefusedError
-from keshikaran.pixels.contract import DEFAULT_LIMITS, DecodedImage, Limits, PixelSpec
+from keshikaran.pixels.contract import (
+    DEFAULT_LIMITS,
+    EXTRA_FORMATS,
+    DecodedImage,
+    Limits,
+    PixelSpec,
+)
 from keshikaran.pixels.decoder import Decoder, InProcessDecoder
 from keshikaran.pixels.isolation.confine import memory_for
 from keshikaran.pixels.isolation.messages import (
@@ -92,6 +98,7 @@ class IsolatedDecoder:
             limits,
             memory_for(limits) if memory_bytes is None else memory_bytes,
             int(_BUSY_S_PER_CHILD + timeout_s) + _CPU_S_SPARE,
+            threads=bool(limits.formats & EXTRA_FORMATS),
         )
         self._open(early=True)
         _open_decoders.add(self)

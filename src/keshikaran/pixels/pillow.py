@@ -32,7 +32,7 @@ def open_with_pillow(data: bytes, image_format: ImageFormat) -> Image.Image:
         ImageRefusedError: Pillow cannot read the header.
         MissingExtraError: the format needs a package that is not installed.
     """
-    _register(image_format)
+    load_plugin(image_format)
     with refusals_of_pillow():
         return Image.open(io.BytesIO(data), formats=[_PILLOW_NAMES[image_format]])
 
@@ -76,8 +76,12 @@ def _refusal_of(error: Exception) -> ImageRefusedError:
     return ImageRefusedError("truncated" if truncated else "corrupt", words)
 
 
-def _register(image_format: ImageFormat) -> None:
-    """Let Pillow know of a plugin; these packages load only where a file asks for them."""
+def load_plugin(image_format: ImageFormat) -> None:
+    """Let Pillow know of a format's package; it loads only where a file asks for it.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     what = f"Reading {image_format.upper()} images"
     if image_format == "heic":
         try:

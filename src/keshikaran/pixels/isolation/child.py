@@ -17,6 +17,7 @@ from keshikaran.pixels.contract import DecodedImage, Limits, PixelSpec
 from keshikaran.pixels.decode import decode_image
 from keshikaran.pixels.isolation.confine import peak_memory
 from keshikaran.pixels.isolation.messages import Reply, Request
+from keshikaran.pixels.pillow import load_plugin
 from keshikaran.types import UInt8Array
 
 DecodeFunction = Callable[[bytes, PixelSpec, Limits], DecodedImage]
@@ -25,7 +26,15 @@ _ORIENTATION_TAG = 0x0112
 _USED_LATER = (
     *("BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "MpoImagePlugin"),
     *("PngImagePlugin", "TiffImagePlugin", "WebPImagePlugin"),
-    *("ExifTags", "ImageChops", "ImageCms", "ImageMode", "ImageOps", "ImageSequence"),
+    *(
+        "AvifImagePlugin",
+        "ExifTags",
+        "ImageChops",
+        "ImageCms",
+        "ImageMode",
+        "ImageOps",
+        "ImageSequence",
+    ),
 )
 _WORN_BYTES = 256 * 1024 * 1024
 
@@ -123,9 +132,15 @@ def find_function(name: str) -> DecodeFunction:
 
 
 def warm_up(limits: Limits) -> None:
-    """Load whatever decoding loads on first use, by decoding a small picture of each kind."""
+    """Load whatever decoding loads on first use, by decoding a small picture of each kind.
+
+    Raises:
+        MissingExtraError: a format that the limits accept needs a package that is not installed.
+    """
     for name in _USED_LATER:
         importlib.import_module(f"PIL.{name}")
+    for accepted in limits.formats:
+        load_plugin(accepted)
     image = importlib.import_module("PIL.Image")
     exif = image.Exif()
     exif[_ORIENTATION_TAG] = 6

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from keshikaran.pixels.contract import Limits
+from keshikaran.pixels.isolation.messages import ChildSettings
 
 if sys.platform != "win32":
     import resource
@@ -47,12 +48,11 @@ def memory_for(limits: Limits) -> int:
     return _BASE_BYTES + 3 * limits.max_bytes + _BYTES_PER_PIXEL * limits.max_pixels
 
 
-def confine(*, memory_bytes: int, cpu_s: int, descriptors: int, parent: int) -> None:
+def confine(settings: ChildSettings, descriptors: int, parent: int) -> None:
     """Give up everything that decoding does not need; there is no way back.
 
     Args:
-        memory_bytes: address space beyond what the process has now.
-        cpu_s: processor seconds in all.
+        settings: memory beyond what the process has now, processor time, threads.
         descriptors: how many are open, numbered from 0: no more can be opened.
         parent: the process whose end must be ours.
     """
@@ -66,15 +66,15 @@ def confine(*, memory_bytes: int, cpu_s: int, descriptors: int, parent: int) -> 
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(0)
-    limit_resources(used + memory_bytes if used else None, cpu_s, descriptors)
+    limit_resources(settings, used, descriptors)
 
 
-def limit_resources(memory_bytes: int | None, cpu_s: int, descriptors: int | None) -> None:
+def limit_resources(settings: ChildSettings, used: int | None, descriptors: int | None) -> None:
     """Set the limits that POSIX has; nothing where it has none.
 
     Args:
-        memory_bytes: address space in all; None leaves it.
-        cpu_s: processor seconds in all.
+        settings: memory, processor time, threads.
+        used: address space taken now; None leaves it unlimited.
         descriptors: open files; None leaves them.
     """
     if sys.platform == "win32":
@@ -82,10 +82,10 @@ def limit_resources(memory_bytes: int | None, cpu_s: int, descriptors: int | Non
     wanted = {
         "RLIMIT_CORE": 0,
         "RLIMIT_FSIZE": 0,
-        "RLIMIT_CPU": cpu_s,
+        "RLIMIT_CPU": settings.cpu_s,
         "RLIMIT_MEMLOCK": 0,
-        "RLIMIT_NPROC": 0,
-        "RLIMIT_AS": memory_bytes,
+        "RLIMIT_NPROC": None if settings.threads else 0,  # threads count, too
+        "RLIMIT_AS": used + settings.memory_bytes if used else None,
         "RLIMIT_NOFILE": descriptors,
     }
     for name, value in wanted.items():

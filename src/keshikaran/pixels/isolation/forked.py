@@ -37,12 +37,7 @@ def become_child(
     """Turn this process, just forked, into one that decodes until its parent hangs up."""
     try:
         port = _arrange(channel, memory, mapped_bytes(settings.limits.max_bytes))
-        confine(
-            memory_bytes=settings.memory_bytes,
-            cpu_s=settings.cpu_s,
-            descriptors=_DESCRIPTORS,
-            parent=zygote,
-        )
+        confine(settings, _DESCRIPTORS, zygote)
         serve(port, decode, settings.limits)
     except BaseException:
         os._exit(70)

@@ -48,12 +48,14 @@ class ChildSettings:
         limits: what a file may ask for.
         memory_bytes: address space the child may take beyond what it starts with.
         cpu_s: processor seconds after which the system ends it.
+        threads: whether its decoders need threads: then it may start processes, too.
     """
 
     function: str
     limits: Limits
     memory_bytes: int
     cpu_s: int
+    threads: bool = False
 
     def to_json(self) -> bytes:
         """As text for the child's start."""

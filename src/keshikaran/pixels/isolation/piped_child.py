@@ -20,8 +20,7 @@ def main() -> None:
     decode = find_function(settings.function)
     warm_up(settings.limits)
     gc.enable()
-    used = address_space()
-    limit_resources(used + settings.memory_bytes if used else None, settings.cpu_s, None)
+    limit_resources(settings, address_space(), None)
     port.write_packet(b"ready")
     serve(port, decode, settings.limits)
 
