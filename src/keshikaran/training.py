@@ -30,7 +30,14 @@ from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featu
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import EXTENSIONS, PIXEL_CONTRACT_VERSION, Decoder, PixelSpec
+from keshikaran.pixels import (
+    DEFAULT_LIMITS,
+    EXTENSIONS,
+    PIXEL_CONTRACT_VERSION,
+    Decoder,
+    Limits,
+    PixelSpec,
+)
 from keshikaran.pixels.isolated import open_decoder
 from keshikaran.policy import Policy
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
@@ -76,8 +83,8 @@ def train(
     clock = _Clock()
     backbone = load_backbone(options.backbone)
     with (
-        closing(open_decoder(options.isolation)) as decoder,
         Store(workspace.folder) as store,
+        closing(open_decoder(options.isolation, _limits(options, store))) as decoder,
         FeatureCache(workspace.features) as cache,
     ):
         featurizer = _featurizer(backbone, decoder, options)
@@ -149,6 +156,11 @@ class _Run:
     evaluation: EvaluationReport
 
 
+def _limits(options: TrainingOptions, store: Store) -> Limits:
+    """The usual ones, and the formats that were asked for now or when something was imported."""
+    return Limits(formats=DEFAULT_LIMITS.formats | options.accept | store.formats())
+
+
 def _import_all(
     store: Store,
     sources: Sequence[Source],
@@ -164,7 +176,12 @@ def _import_all(
     total = ImportReport()
     for source in sources:
         total += import_source(
-            store, source, progress=progress, on_committed=committed, rehash=options.rehash
+            store,
+            source,
+            limits=Limits(formats=DEFAULT_LIMITS.formats | options.accept),
+            progress=progress,
+            on_committed=committed,
+            rehash=options.rehash,
         )
     return total
 

@@ -14,7 +14,7 @@ from keshikaran.featurize import FeatureTable
 from keshikaran.head import FitResult
 from keshikaran.ingest import ImportReport
 from keshikaran.metrics import EvaluationReport
-from keshikaran.pixels import ResizeMode
+from keshikaran.pixels import ImageFormat, ResizeMode
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy
 from keshikaran.split import SplitScheme
@@ -40,6 +40,7 @@ class TrainingOptions:
         policy: what is objectionable, and what the thresholds are asked for.
         tensorboard: whether to write a TensorBoard run.
         isolation: whether images are decoded in child processes or in this one.
+        accept: formats that the import takes besides the usual ones.
         rehash: whether to read files of the sources again that look unchanged.
     """
 
@@ -52,6 +53,7 @@ class TrainingOptions:
     policy: Policy = field(default_factory=Policy)
     tensorboard: bool = True
     isolation: Isolation = "process"
+    accept: frozenset[ImageFormat] = frozenset()
     rehash: bool = False
 
 

@@ -11,6 +11,7 @@ import typer
 
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.options import (
+    AcceptOption,
     BalanceOption,
     JsonOption,
     MediaDirOption,
@@ -20,6 +21,7 @@ from keshikaran.cli.options import (
     SchemeOption,
     WorkspaceOption,
     existing_workspace,
+    limits_with,
     open_workspace,
     workspace_words,
 )
@@ -49,6 +51,7 @@ def import_command(
         typer.Option(min=0, max=1, help="Label of single files.", show_default=False),
     ] = None,
     rehash: RehashOption = False,
+    accept: AcceptOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,7 +67,13 @@ def import_command(
     with Store(place.folder) as store:
         damaged = store.damaged_images()
         for source in found:
-            total += import_source(store, source, progress=TerminalProgress(), rehash=rehash)
+            total += import_source(
+                store,
+                source,
+                limits=limits_with(accept),
+                progress=TerminalProgress(),
+                rehash=rehash,
+            )
         update_skipped(place.skipped, store.skipped())
         contradictions = len(store.contradictions())
         repaired = len(damaged - store.damaged_images())

@@ -13,8 +13,10 @@ import typer
 from keshikaran.cli.console import TerminalProgress, result, say
 from keshikaran.cli.data import PARTLY, say_import
 from keshikaran.cli.options import (
+    AcceptOption,
     JsonOption,
     WorkspaceOption,
+    limits_with,
     open_workspace,
     workspace_words,
 )
@@ -55,6 +57,7 @@ def import_urls_command(
             "--allow-private-addresses", help="Fetch also from your own network and machine."
         ),
     ] = False,
+    accept: AcceptOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +78,7 @@ def import_urls_command(
     place = open_workspace(workspace)
     with Store(place.folder) as store:
         source = UrlSource(store, entries, options, again=refetch)
-        done = import_source(store, source, progress=TerminalProgress())
+        done = import_source(store, source, limits=limits_with(accept), progress=TerminalProgress())
         update_skipped(place.skipped, store.skipped())
         contradictions = len(store.contradictions())
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ import typer
 
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, StoreError, UsageError
+from keshikaran.pixels import FORMATS, ImageFormat, Limits
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
@@ -28,6 +30,24 @@ WorkspaceOption = Annotated[
 IsolationOption = Annotated[
     Isolation,
     typer.Option(help="Decode images in child processes with limits, or (off) in this one."),
+]
+
+
+class ExtraFormat(StrEnum):
+    """Formats that are taken only where somebody asks for them."""
+
+    AVIF = "avif"
+    HEIC = "heic"
+    JXL = "jxl"
+
+
+AcceptOption = Annotated[
+    list[ExtraFormat] | None,
+    typer.Option(
+        "--accept",
+        help="Also take files of this format; repeat for several.",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 PositiveOption = Annotated[
@@ -84,6 +104,16 @@ PublicKeyOption = Annotated[
 
 _TRAIN_MODULES = ("scipy", "sklearn", "jinja2", "tensorboardX")
 _TRACES = ("catalogue.sqlite", "journal.jsonl", "objects")
+
+
+def formats_of(accepted: list[ExtraFormat] | None) -> frozenset[ImageFormat]:
+    """The chosen formats in the package's own words."""
+    return frozenset(chosen.value for chosen in accepted or ())
+
+
+def limits_with(accepted: list[ExtraFormat] | None) -> Limits:
+    """The default limits, and the formats that were asked for."""
+    return Limits(formats=FORMATS | formats_of(accepted))
 
 
 def open_workspace(chosen: Path | None) -> Workspace:

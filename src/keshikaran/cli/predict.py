@@ -14,12 +14,14 @@ import typer
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
 from keshikaran.cli.options import (
+    AcceptOption,
     IsolationOption,
     JsonOption,
     PublicKeyOption,
     SignatureOption,
     WorkspaceOption,
     asked_signature,
+    limits_with,
     open_workspace,
     workspace_words,
 )
@@ -48,6 +50,7 @@ def predict_command(
     ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
     isolation: IsolationOption = "process",
+    accept: AcceptOption = None,
     signature: SignatureOption = None,
     public_key: PublicKeyOption = None,
     workspace: WorkspaceOption = None,
@@ -62,6 +65,7 @@ def predict_command(
         engine=engine,
         precision=precision,
         isolation=isolation,
+        limits=limits_with(accept),
         signature=asked_signature(signature, public_key),
     ) as predictor:
         count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)

@@ -11,6 +11,7 @@ from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY, chosen_scheme, say_import
 from keshikaran.cli.options import (
+    AcceptOption,
     BalanceOption,
     IsolationOption,
     JsonOption,
@@ -20,6 +21,7 @@ from keshikaran.cli.options import (
     SaltOption,
     SchemeOption,
     WorkspaceOption,
+    formats_of,
     need_training,
     open_workspace,
     workspace_words,
@@ -66,6 +68,7 @@ def train_command(
     salt: SaltOption = "",
     balance: BalanceOption = False,
     isolation: IsolationOption = "process",
+    accept: AcceptOption = None,
     tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -88,6 +91,7 @@ def train_command(
         policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
         tensorboard=tensorboard,
         isolation=isolation,
+        accept=formats_of(accept),
         rehash=rehash,
     )
     done = train(open_workspace(workspace), found, options, TerminalProgress())

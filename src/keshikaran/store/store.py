@@ -123,6 +123,12 @@ class Store:
                     found[ImageId(image_id)] = EXTENSIONS[cast("ImageFormat", name)]
         return found
 
+    def formats(self) -> set[ImageFormat]:
+        """The formats of the stored images."""
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT format FROM images")
+            return {cast("ImageFormat", row[0]) for row in rows}
+
     def find_images(self, prefix: str) -> list[ImageId]:
         """Ids of images whose image id or object id starts with `prefix`."""
         with self._db.reading() as connection:
