@@ -31,6 +31,7 @@ from support import encode, reddish
 
 _SPEC = PixelSpec(32, 48, "crop")
 _JPEG = encode(reddish(1), "JPEG")
+_VECTORS = Path(__file__).resolve().parent.parent / "docs" / "vectors"
 _SMALL_MEMORY = 256 * 1024 * 1024
 
 
@@ -117,6 +118,17 @@ def test_refusals_are_those_of_this_process(decoder: IsolatedDecoder, name: str)
         here = _refusal(InProcessDecoder(), _BAD[name])
     there = _refusal(decoder, _BAD[name])
     assert (here.reason, here.detail) == (there.reason, there.detail)
+
+
+def test_published_vectors_are_those_of_this_process(decoder: IsolatedDecoder) -> None:
+    files = [path for path in sorted(_VECTORS.iterdir()) if path.suffix not in {".rgb", ".json"}]
+    assert len(files) > 20
+    for path in files:
+        here = outcome(InProcessDecoder(), path.read_bytes())
+        assert outcome(decoder, path.read_bytes()) == here, path.name
+        if here == "pixels":
+            views = decoder.decode(path.read_bytes(), _SPEC).views
+            assert np.array_equal(views, decode_image(path.read_bytes(), _SPEC).views), path.name
 
 
 def test_each_image_gets_its_own_shape(decoder: IsolatedDecoder) -> None:

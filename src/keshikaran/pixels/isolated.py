@@ -119,7 +119,7 @@ class IsolatedDecoder:
         except ChildDiedError:
             _logger.info("A decoder process ended; its image is tried once more.")
         try:
-            return self._try(data, spec)
+            return self._try(data, spec, fresh=True)
         except ChildDiedError as error:
             detail = f"two decoder processes did not survive this file: the second {error}"
             raise ImageRefusedError("decoder_died", detail) from error
@@ -152,8 +152,8 @@ class IsolatedDecoder:
         self._pool.abandon()
         self._open(early=False)
 
-    def _try(self, data: bytes, spec: PixelSpec) -> DecodedImage:
-        lent = self._pool.take()
+    def _try(self, data: bytes, spec: PixelSpec, *, fresh: bool = False) -> DecodedImage:
+        lent = self._pool.take(fresh=fresh)
         started = time.monotonic()
         try:
             reply, image = lent.child.ask(data, spec, self._timeout_s)

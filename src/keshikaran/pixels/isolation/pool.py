@@ -82,31 +82,34 @@ class Pool:
         self._count = 0
         self._closed = False
 
-    def take(self) -> Lent:
+    def take(self, *, fresh: bool = False) -> Lent:
         """A child that lives, new if need be; waits while all are lent.
+
+        Args:
+            fresh: ask for one that has seen no image yet.
 
         Raises:
             IsolationError: none can be started, or the pool is closed.
         """
         lent = self._idle_or_place()
-        if lent is not None and lent.child.is_alive():
+        if lent is not None and not fresh and lent.child.is_alive():
             return lent
         try:
             if lent is not None:
                 self._end(lent)
-            fresh = Lent(self._launcher.launch())
+            started = Lent(self._launcher.launch())
         except BaseException:
             with self._changed:
                 self._count -= 1
                 self._changed.notify()
             raise
         with self._changed:
-            self._all.add(fresh)
+            self._all.add(started)
             closed = self._closed
         if closed:
-            self.drop(fresh)
+            self.drop(started)
             raise _closed()
-        return fresh
+        return started
 
     def put(self, lent: Lent) -> None:
         """Give back a child that can be asked again."""
