@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from keshikaran.ingest import (
     scan_folder,
 )
 from keshikaran.pixels import Limits
-from keshikaran.store import Store
-from keshikaran.types import Refusal
+from keshikaran.store import ImageRecord, Store
+from keshikaran.types import ImageId, Label, Refusal
 from store_support import (
     Steps,
     assert_whole,
@@ -598,8 +598,14 @@ def test_an_image_made_to_have_the_sha1_of_another_is_refused_and_reported(
         return ContentIds(image_id_of(data), "c" * 40)
 
     monkeypatch.setattr("keshikaran.ingest.importer.content_ids", broken_sha1)
-    report = import_source(store, scan_folder(folder, ["red"]))
+    heard: list[ImageId] = []
+
+    def on_committed(images: Sequence[tuple[ImageRecord, Label | None]]) -> None:
+        heard.extend(record.image_id for record, _ in images)
+
+    report = import_source(store, scan_folder(folder, ["red"]), on_committed=on_committed)
     assert (report.seen, report.imported, report.duplicates, report.skipped) == (2, 1, 0, 1)
+    assert heard == [image_id_of(harmless.read_bytes())]
     (refusal,) = report.refusals
     assert (refusal.path, refusal.reason) == ("red/0000.png", "sha1_collision")
     assert image_id_of(harmless.read_bytes()) in refusal.detail

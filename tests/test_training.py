@@ -37,6 +37,7 @@ from keshikaran.split import SplitScheme
 from keshikaran.store import Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
 from keshikaran.types import Float32Array, ImageId, ProgressTask
+from store_support import stored_files
 from support import FAKE_DIM, bluish, encode, fake_backbone, quadrants, reddish, write_classes
 
 _QUADRANTS = [(200, 30, 40), (60, 50, 20), (250, 10, 90), (120, 80, 100)]
@@ -347,6 +348,19 @@ def test_training_again_without_sources_uses_what_is_there(
     assert again.images.seen == 0
     assert again.split == dirty.split
     assert [refusal.reason for refusal in again.refusals] == [r.reason for r in dirty.refusals]
+
+
+def test_stored_files_that_were_damaged_since_stop_no_training(
+    dirty: TrainingResult, quick: TrainingOptions, tmp_path: Path
+) -> None:
+    """Their features are there; only the proof of the new model does without them."""
+    shutil.copytree(dirty.model_path.parent.parent, tmp_path / "copy")
+    for path in stored_files(tmp_path / "copy")[::2]:
+        path.chmod(0o644)
+        path.write_bytes(b"not what was stored")
+    again = train(Workspace(tmp_path / "copy"), (), quick)
+    assert again.model_path.is_file()
+    assert again.split == dirty.split
 
 
 # Too little to learn from

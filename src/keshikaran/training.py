@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ from keshikaran.backbones import (
 )
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.dataset import Dataset, check_counts, make_dataset
-from keshikaran.errors import BackboneError
+from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featurize
@@ -270,7 +270,10 @@ def _bundle(run: _Run) -> Manifest:
 
 
 def _proof(run: _Run) -> list[tuple[bytes, float]]:
-    """Validation files from both ends and the middle of the scores, and their scores."""
+    """Validation files from both ends and the middle of the scores, and their scores.
+
+    One that was damaged since its features were computed proves nothing and is left out.
+    """
     rows = run.data.rows("validation")
     scores = run.data.scores(run.fit.head)[rows]
     order = scores.argsort(kind="stable")
@@ -278,10 +281,12 @@ def _proof(run: _Run) -> list[tuple[bytes, float]]:
     chosen = [int(index) for index in order[::step]]
     ids = [run.data.image_ids[rows[index]] for index in chosen]
     extensions = run.store.extension_of(ids)
-    return [
-        (run.store.blobs.read(image_id, extensions[image_id]), float(scores[index]))
-        for image_id, index in zip(ids, chosen, strict=True)
-    ]
+    proof: list[tuple[bytes, float]] = []
+    for image_id, index in zip(ids, chosen, strict=True):
+        with suppress(ImageRefusedError):
+            data = run.store.blobs.read(image_id, extensions[image_id])
+            proof.append((data, float(scores[index])))
+    return proof
 
 
 def _model_id(created: datetime, run: _Run) -> str:

@@ -120,11 +120,17 @@ def import_source(
     batch = _Batch()
 
     def commit() -> None:
-        reports.append(_commit(store, source.root, batch, who))
+        report = _commit(store, source.root, batch, who)
+        reports.append(report)
         recogniser.remember(batch.fingerprints)
-        if on_committed is not None and batch.records:
-            labels = (entry.label for entry in batch.entries)
-            on_committed(tuple(zip(batch.records, labels, strict=True)))
+        refused = {refusal.path for refusal in report.refusals}
+        safe = [
+            (record, entry.label)
+            for record, entry in zip(batch.records, batch.entries, strict=True)
+            if entry.entry not in refused
+        ]
+        if on_committed is not None and safe:
+            on_committed(safe)
 
     with progress.task("import", source.count) as task:
         for item, result in _accept_all(store, source, recogniser, limits):
