@@ -295,11 +295,19 @@ def test_reader_that_stops_early_causes_no_traceback(model: Path, folder: Path) 
 
 
 def test_interrupt_ends_the_process_with_130_and_a_word(model: Path, folder: Path) -> None:
-    """The list on standard input stays open, so that the process waits for more."""
+    """The list on standard input stays open, so that the process waits for more.
+
+    A shell's background jobs ignore the signal, and pass that on: the tests may be such a job.
+    """
     command = [sys.executable, "-u", "-m", "keshikaran", "predict", "-", "--model", str(model)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        running = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with running:
         assert running.stdin is not None
         assert running.stdout is not None
         running.stdin.write(f"{folder / 'a.png'}\n".encode() * 200)
