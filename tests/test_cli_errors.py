@@ -225,7 +225,7 @@ def test_interrupt_during_training_ends_in_130(
         raise KeyboardInterrupt
 
     write_classes(tmp_path / "in", 45)
-    monkeypatch.setattr("keshikaran.training.featurize", interrupted)
+    monkeypatch.setattr("keshikaran.preparation.featurize", interrupted)
     done = cli(capsys, "train", "in", "--positive", "red", "--backbone", backbone_file)
     assert (done.code, done.out) == (130, "")
     assert "Interrupted. What was done is kept; run the same command again to go on." in done.err

@@ -98,22 +98,36 @@ def make_dataset(
     sides: Mapping[ImageId, Split],
     starts: IntArray | None = None,
 ) -> Dataset:
-    """Join what is known about each image.
+    """Join what is known about each image; those without a side are left out.
 
     Args:
         image_ids: ascending, [n].
         features: float32 [R, D], a row for each view.
-        labels: label of every image.
-        sides: side of every image.
+        labels: label of every image that has a side.
+        sides: side of every image that has one.
         starts: int64 [n], where each image's rows begin; None where each has one row.
     """
+    starts = np.arange(len(image_ids)) if starts is None else starts
+    kept = [image_id for image_id in image_ids if image_id in sides]
+    if len(kept) < len(image_ids):
+        features, starts = _rows_of(image_ids, features, starts, set(kept))
     return Dataset(
-        list(image_ids),
+        kept,
         features,
-        np.arange(len(image_ids)) if starts is None else starts,
-        np.array([labels[image_id] for image_id in image_ids], dtype=np.int8),
-        [sides[image_id] for image_id in image_ids],
+        starts,
+        np.array([labels[image_id] for image_id in kept], dtype=np.int8),
+        [sides[image_id] for image_id in kept],
     )
+
+
+def _rows_of(
+    image_ids: Sequence[ImageId], features: Float32Array, starts: IntArray, kept: set[ImageId]
+) -> tuple[Float32Array, IntArray]:
+    """The rows of the images that stay, and where each one's begin."""
+    views = np.diff(np.append(starts, len(features)))
+    stays = np.array([image_id in kept for image_id in image_ids], dtype=bool)
+    ends = np.cumsum(views[stays])
+    return features[np.repeat(stays, views)], (ends - views[stays]).astype(np.int64)
 
 
 def check_counts(counts: SplitCounts, hint: str = "") -> None:
@@ -127,15 +141,7 @@ def check_counts(counts: SplitCounts, hint: str = "") -> None:
         NotEnoughImagesError: no images, one class only, or a side with too few of a class.
     """
     totals = {label: sum(side[label] for side in counts.values()) for label in ("0", "1")}
-    if not sum(totals.values()):
-        msg = "There are no labelled images."
-        advice = "Import a folder of class folders and say which with --positive NAME."
-        raise NotEnoughImagesError(msg, hint or advice)
-    for label, other in (("0", "1"), ("1", "0")):
-        if totals[other] == 0:
-            msg = f"All {totals[label]} labelled images are {_NAMES[label]}."
-            advice = f"Add images that are {_NAMES[other]}; a classifier needs both."
-            raise NotEnoughImagesError(msg, hint or advice)
+    check_totals(totals, hint)
     for side in SPLITS:
         least = _LEAST_IN_TRAIN if side == "train" else _LEAST_ELSEWHERE
         for label, name in _NAMES.items():
@@ -147,3 +153,24 @@ def check_counts(counts: SplitCounts, hint: str = "") -> None:
                 )
                 advice = "Label more: some 50 of each class make a start, 500 a good model."
                 raise NotEnoughImagesError(msg, advice)
+
+
+def check_totals(totals: Mapping[str, int], hint: str = "") -> None:
+    """Refuse what no split can help.
+
+    Args:
+        totals: label as text → number of images.
+        hint: what to do about missing labels, if the caller knows better.
+
+    Raises:
+        NotEnoughImagesError: no images, or one class only.
+    """
+    if not sum(totals.values()):
+        msg = "There are no labelled images."
+        advice = "Import a folder of class folders and say which with --positive NAME."
+        raise NotEnoughImagesError(msg, hint or advice)
+    for label, other in (("0", "1"), ("1", "0")):
+        if totals[other] == 0:
+            msg = f"All {totals[label]} labelled images are {_NAMES[label]}."
+            advice = f"Add images that are {_NAMES[other]}; a classifier needs both."
+            raise NotEnoughImagesError(msg, hint or advice)

@@ -8,25 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
-
-from keshikaran.backbones import (
-    Backbone,
-    Engine,
-    load_backbone,
-    open_engine,
-)
 from keshikaran.bundle import Manifest, SelfTest
-from keshikaran.dataset import Dataset, check_counts, make_dataset
-from keshikaran.errors import BackboneError, ImageRefusedError
+from keshikaran.dataset import Dataset, check_counts, check_totals
+from keshikaran.errors import ImageRefusedError
 from keshikaran.evaluate import evaluate
 from keshikaran.export import build_scoring_graph, export_bundle
-from keshikaran.featurize import FeatureTable, FeaturizeAhead, Featurizer, featurize
+from keshikaran.featurize import FeatureTable, FeaturizeAhead
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.metrics import EvaluationReport, choose_thresholds
@@ -34,16 +26,20 @@ from keshikaran.pixels import (
     DEFAULT_LIMITS,
     EXTENSIONS,
     PIXEL_CONTRACT_VERSION,
-    Decoder,
     Limits,
-    PixelSpec,
 )
-from keshikaran.pixels.isolated import open_decoder
 from keshikaran.policy import Policy
+from keshikaran.preparation import (
+    Tools,
+    engine_opener,
+    featurize_labelled,
+    open_tools,
+    split_labelled,
+)
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.split import split_images, stored_scheme
-from keshikaran.store import FeatureCache, ImageRecord, Store, Workspace, write_skipped
+from keshikaran.split import stored_scheme
+from keshikaran.store import ImageRecord, Store, Workspace, write_skipped
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
     HeadRecipe,
@@ -51,7 +47,7 @@ from keshikaran.training_run import (
     TrainingResult,
     image_figures,
 )
-from keshikaran.types import ImageId, Label, Progress, Refusal, SilentProgress
+from keshikaran.types import Label, Progress, Refusal, SilentProgress
 from keshikaran.version import __version__
 
 _PARITY_IMAGES = 16
@@ -81,20 +77,18 @@ def train(
     options = options or TrainingOptions()
     progress = progress or SilentProgress()
     clock = _Clock()
-    backbone = load_backbone(options.backbone)
-    with (
-        Store(workspace.folder) as store,
-        closing(open_decoder(options.isolation, _limits(options, store))) as decoder,
-        FeatureCache(workspace.features) as cache,
-    ):
-        featurizer = _featurizer(backbone, decoder, options)
-        with FeaturizeAhead(store, cache, featurizer, progress, _count(sources)) as ahead:
+    with open_tools(workspace, options) as tools:
+        store = tools.store
+        parts = (store, tools.cache, tools.featurizer, progress)
+        with FeaturizeAhead(*parts, _count(sources)) as ahead:
             with clock.stage("import"):
                 images = _import_all(store, sources, options, progress, ahead)
-                check_counts(split_images(store, options.split).counts, _hint(sources))
+                check_totals(_totals(store), _hint(sources))
             with clock.stage("featurize"):
                 ahead.finish()
-                features, data = _featurize(store, cache, featurizer, progress)
+                features = featurize_labelled(tools, progress)
+        with clock.stage("split"):
+            data = split_labelled(tools, features, options).data
         features = _credit(features, ahead)
         refusals = _list_refusals(workspace, store, features)
         check_counts(data.counts(), _where_lost(workspace, refusals))
@@ -103,7 +97,7 @@ def train(
         with clock.stage("evaluate"):
             evaluation = _evaluate(data, fit, options.policy)
         with clock.stage("bundle"):
-            run = _Run(workspace, store, backbone, options, decoder, data, fit, evaluation)
+            run = _Run(workspace, tools, options, data, fit, evaluation)
             manifest = _bundle(run)
         contradictions = tuple(store.contradictions())
     result = TrainingResult(
@@ -147,18 +141,11 @@ class _Run:
     """What is known of a run once the head is fitted."""
 
     workspace: Workspace
-    store: Store
-    backbone: Backbone
+    tools: Tools
     options: TrainingOptions
-    decoder: Decoder
     data: Dataset
     fit: FitResult
     evaluation: EvaluationReport
-
-
-def _limits(options: TrainingOptions, store: Store) -> Limits:
-    """The usual ones, and the formats that were asked for now or when something was imported."""
-    return Limits(formats=DEFAULT_LIMITS.formats | options.accept | store.formats())
 
 
 def _import_all(
@@ -198,6 +185,12 @@ def _credit(features: FeatureTable, ahead: FeaturizeAhead) -> FeatureTable:
     return replace(features, cached=ready, seconds=features.seconds + ahead.seconds)
 
 
+def _totals(store: Store) -> dict[str, int]:
+    """Label as text → number of labelled images."""
+    ones = [image.label for image in store.labelled_images()]
+    return {"0": ones.count(0), "1": ones.count(1)}
+
+
 def _hint(sources: Sequence[Source]) -> str:
     """What to do about missing labels, when a source has class folders that were not named."""
     folders = [name for source in sources for name in source.class_folders]
@@ -211,33 +204,6 @@ def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
     if not refusals:
         return ""
     return f"{len(refusals):,} files could not be used: {workspace.skipped} says which and why."
-
-
-def _featurizer(backbone: Backbone, decoder: Decoder, options: TrainingOptions) -> Featurizer:
-    spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
-    return Featurizer(backbone, spec, options.precision, _opener(options), decoder)
-
-
-def _featurize(
-    store: Store, cache: FeatureCache, featurizer: Featurizer, progress: Progress
-) -> tuple[FeatureTable, Dataset]:
-    sides = store.splits()
-    labels: dict[ImageId, Label] = {
-        image.image_id: image.label for image in store.labelled_images() if image.image_id in sides
-    }
-    features = featurize(store, cache, featurizer, list(labels), progress)
-    if not np.isfinite(features.matrix).all():
-        msg = f"The backbone {featurizer.backbone.name} gives features that are not numbers."
-        raise BackboneError(msg, "Check how the network was exported, or use another one.")
-    table = (features.image_ids, features.matrix)
-    return features, make_dataset(*table, labels, sides, features.starts)
-
-
-def _opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
-    def opened(model: bytes) -> Engine:
-        return open_engine(model, engine=options.engine, precision=options.precision)
-
-    return opened
 
 
 def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
@@ -261,11 +227,11 @@ def _bundle(run: _Run) -> Manifest:
 
     return export_bundle(
         run.workspace.model(model_id),
-        build_scoring_graph(run.backbone, run.fit.head),
+        build_scoring_graph(run.tools.backbone, run.fit.head),
         describe,
-        _opener(run.options),
+        engine_opener(run.options),
         _proof(run),
-        run.decoder,
+        run.tools.decoder,
     )
 
 
@@ -280,11 +246,11 @@ def _proof(run: _Run) -> list[tuple[bytes, float]]:
     step = max(1, len(order) // _PARITY_IMAGES)
     chosen = [int(index) for index in order[::step]]
     ids = [run.data.image_ids[rows[index]] for index in chosen]
-    extensions = run.store.extension_of(ids)
+    extensions = run.tools.store.extension_of(ids)
     proof: list[tuple[bytes, float]] = []
     for image_id, index in zip(ids, chosen, strict=True):
         with suppress(ImageRefusedError):
-            data = run.store.blobs.read(image_id, extensions[image_id])
+            data = run.tools.store.blobs.read(image_id, extensions[image_id])
             proof.append((data, float(scores[index])))
     return proof
 
@@ -292,13 +258,15 @@ def _proof(run: _Run) -> list[tuple[bytes, float]]:
 def _model_id(created: datetime, run: _Run) -> str:
     """Time first, so that names sort by age; then a digest of what was learned."""
     digest = hashlib.sha256(run.fit.head.weights.tobytes())
-    digest.update(repr((run.fit.head.bias, run.backbone.digest, run.options.precision)).encode())
+    digest.update(
+        repr((run.fit.head.bias, run.tools.backbone.digest, run.options.precision)).encode()
+    )
     return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 
 
 def _manifest(run: _Run, model_id: str, created: datetime, self_test: SelfTest) -> Manifest:
-    options, backbone = run.options, run.backbone
-    scheme = options.split or stored_scheme(run.store)
+    options, backbone = run.options, run.tools.backbone
+    scheme = stored_scheme(run.tools.store)
     return Manifest(
         model_id=model_id,
         created=created.isoformat(timespec="seconds"),

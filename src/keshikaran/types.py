@@ -15,6 +15,9 @@ from keshikaran.errors import RefusalReason
 ImageId = NewType("ImageId", str)
 """SHA-256 of an image file's bytes: 64 lower-case hex digits."""
 
+GroupId = NewType("GroupId", str)
+"""Names a group of near-duplicates. Given once; it stays as the group grows."""
+
 Label = Literal[0, 1]
 """What a person said: 0 acceptable, 1 objectionable."""
 

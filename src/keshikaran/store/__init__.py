@@ -1,11 +1,12 @@
 """What a workspace remembers.
 
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
-refusals, `fingerprints` what need not be read again, `visited` what an entry gave before,
-`features` caches what backbones said, `skipped_file` is the list for people, `workspace` knows the
-paths; `records` and `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`,
-`database`) and `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them;
-`lock` keeps them out of each other's way; `filesystem` knows a network disk.
+refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
+again, `visited` what an entry gave before, `features` caches what backbones said, `skipped_file`
+is the list for people, `workspace` knows the paths; `records` and `places` are rows and names.
+Below `store` lies `catalogue`: tables (`schema`, `database`) and `journal`, told the same
+`changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them out of each other's way;
+`filesystem` knows a network disk.
 """
 
 from keshikaran.store.blobs import BlobStore
@@ -14,13 +15,16 @@ from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
+from keshikaran.store.groups import Groups, group_of
 from keshikaran.store.places import place_of
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
 from keshikaran.store.records import (
     Added,
     Contradiction,
+    DuplicatePair,
     ImageRecord,
     LabelledImage,
+    SetAside,
     SourceEntry,
 )
 from keshikaran.store.skipped_file import update_skipped, write_skipped
@@ -33,6 +37,7 @@ __all__ = [
     "Added",
     "BlobStore",
     "Contradiction",
+    "DuplicatePair",
     "FeatureCache",
     "FeatureRecipe",
     "Fingerprint",
@@ -40,14 +45,17 @@ __all__ = [
     "FsckFinding",
     "FsckReport",
     "GcReport",
+    "Groups",
     "ImageRecord",
     "LabelledImage",
     "RebuildReport",
+    "SetAside",
     "SourceEntry",
     "Store",
     "Workspace",
     "check_store",
     "collect_garbage",
+    "group_of",
     "place_of",
     "rebuild_catalogue",
     "rebuild_journal",

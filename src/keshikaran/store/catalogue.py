@@ -40,7 +40,7 @@ class Changes:
         self.connection = connection
         self.made: list[Change] = []
 
-    def make(self, kind: str, **fields: str | int | None) -> bool:
+    def make(self, kind: str, **fields: str | float | None) -> bool:
         """Make one change; see `keshikaran.store.changes`.
 
         Returns:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from keshikaran.errors import StoreError
 
-Change = dict[str, str | int | None]
+Change = dict[str, str | int | float | None]
 """`kind`, and the fields that its statement in `_STATEMENTS` names."""
 
 _STATEMENTS = {
@@ -30,6 +30,16 @@ _STATEMENTS = {
     "found": "DELETE FROM skipped WHERE root = :root AND entry = :entry",
     "split": "INSERT OR REPLACE INTO splits (image_id, split) VALUES (:image_id, :split)",
     "unsplit": "DELETE FROM splits WHERE image_id = :image_id",
+    "pair": "INSERT OR IGNORE INTO duplicate_pairs"
+    " (first, second, turn, scale, overlap, agreement, similarity, rules)"
+    " VALUES (:first, :second, :turn, :scale, :overlap, :agreement, :similarity, :rules)",
+    "group": "INSERT INTO group_members (image_id, group_id) VALUES (:image_id, :group_id)"
+    " ON CONFLICT (image_id) DO UPDATE SET group_id = excluded.group_id"
+    " WHERE group_id <> excluded.group_id",
+    "aside": "INSERT INTO set_aside (image_id, twin, side) VALUES (:image_id, :twin, :side)"
+    " ON CONFLICT (image_id) DO UPDATE SET twin = excluded.twin, side = excluded.side"
+    " WHERE twin <> excluded.twin OR side <> excluded.side",
+    "unaside": "DELETE FROM set_aside WHERE image_id = :image_id",
     "setting": "INSERT OR REPLACE INTO settings (name, value) VALUES (:name, :value)",
 }
 
@@ -49,6 +59,14 @@ _ROWS = (
     ),
     ("skipped", "SELECT root, entry, reason, detail, at FROM {}skipped", "root, entry"),
     ("split", "SELECT image_id, split FROM {}splits", "image_id"),
+    (
+        "pair",
+        "SELECT first, second, turn, scale, overlap, agreement, similarity, rules"
+        " FROM {}duplicate_pairs",
+        "first, second",
+    ),
+    ("group", "SELECT image_id, group_id FROM {}group_members", "image_id"),
+    ("aside", "SELECT image_id, twin, side FROM {}set_aside", "image_id"),
     ("setting", "SELECT name, value FROM {}settings", "name"),
 )
 

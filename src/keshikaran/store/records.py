@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keshikaran.pixels import ImageFormat
-from keshikaran.types import ImageId, Label
+from keshikaran.types import ImageId, Label, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,46 @@ class LabelledImage:
     image_id: ImageId
     object_id: str
     label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two images that are copies of one photograph, and the evidence.
+
+    Attributes:
+        first: the smaller image id.
+        second: the larger one.
+        turn: how the second must be turned to lie on the first; see `alignment.Turn`.
+        scale: size of the second in the first's frame; 1 is the same size.
+        overlap: share of the smaller picture that both show, in [0, 1].
+        agreement: share of the compared blocks that correlate, in [0, 1].
+        similarity: the blocks' median correlation, in [-1, 1].
+        rules: version of the rules that found it.
+    """
+
+    first: ImageId
+    second: ImageId
+    turn: str
+    scale: float
+    overlap: float
+    agreement: float
+    similarity: float
+    rules: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A labelled image that takes no part, since it would leak.
+
+    Attributes:
+        image_id: the image.
+        twin: the member of its group on a side that it must not teach.
+        side: that side.
+    """
+
+    image_id: ImageId
+    twin: ImageId
+    side: Split
 
 
 @dataclass(frozen=True, slots=True)

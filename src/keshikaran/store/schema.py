@@ -128,6 +128,39 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         BEGIN SELECT RAISE(ABORT, 'label history is never changed'); END
         """,
     ),
+    (
+        # Copies of one photograph: what was found, and the groups that follow. An image that is
+        # in no row of group_members is a group of its own.
+        """
+        CREATE TABLE duplicate_pairs (
+            first TEXT NOT NULL REFERENCES images (image_id),
+            second TEXT NOT NULL REFERENCES images (image_id),
+            turn TEXT NOT NULL,
+            scale REAL NOT NULL,
+            overlap REAL NOT NULL,
+            agreement REAL NOT NULL,
+            similarity REAL NOT NULL,
+            rules INTEGER NOT NULL,
+            PRIMARY KEY (first, second),
+            CHECK (first < second)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE group_members (
+            image_id TEXT PRIMARY KEY REFERENCES images (image_id),
+            group_id TEXT NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX group_members_by_group ON group_members (group_id)",
+        # Labelled images on no side, since a twin of theirs is on one that they must not teach.
+        """
+        CREATE TABLE set_aside (
+            image_id TEXT PRIMARY KEY REFERENCES images (image_id),
+            twin TEXT NOT NULL REFERENCES images (image_id),
+            side TEXT NOT NULL CHECK (side IN ('validation', 'test'))
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (

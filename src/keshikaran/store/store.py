@@ -14,6 +14,7 @@ from keshikaran.pixels import EXTENSIONS, ImageFormat
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.catalogue import Catalogue, Changes
 from keshikaran.store.fingerprints import Fingerprints
+from keshikaran.store.groups import Groups
 from keshikaran.store.lock import use_workspace
 from keshikaran.store.places import place_of
 from keshikaran.store.recording import add_entry, add_image, collisions_of, find_again, say
@@ -22,6 +23,7 @@ from keshikaran.store.records import (
     Contradiction,
     ImageRecord,
     LabelledImage,
+    SetAside,
     SourceEntry,
 )
 from keshikaran.store.visited import Visited
@@ -52,6 +54,7 @@ class Store:
         self._db = self._catalogue.database  # for reading, and for what the journal need not know
         self.fingerprints = Fingerprints(self._db)
         self.visited = Visited(self._db)
+        self.groups = Groups(self._catalogue)
 
     def __enter__(self) -> Store:
         return self
@@ -205,8 +208,18 @@ class Store:
 
     # Splits
 
-    def assign_splits(self, assignment: Iterable[tuple[ImageId, Split]], scheme: str) -> None:
+    def assign_splits(
+        self,
+        assignment: Iterable[tuple[ImageId, Split]],
+        scheme: str,
+        set_aside: Sequence[SetAside] = (),
+    ) -> None:
         """Replace all split assignments and remember the scheme that made them.
+
+        Args:
+            assignment: images and their sides.
+            scheme: the settings, as text.
+            set_aside: labelled images that get no side, and why.
 
         Raises:
             StoreError: an image is on two sides; nothing changes.
@@ -224,11 +237,28 @@ class Store:
             for name, side in wanted.items():
                 if before.get(name) != side:
                     changes.make("split", image_id=name, split=side)
+            self._replace_set_aside(changes, set_aside)
             kept = changes.connection.execute(
                 "SELECT value FROM settings WHERE name = 'split_scheme'"
             ).fetchone()
             if kept is None or kept[0] != scheme:
                 changes.make("setting", name="split_scheme", value=scheme)
+
+    def _replace_set_aside(self, changes: Changes, wanted: Sequence[SetAside]) -> None:
+        query = "SELECT image_id FROM set_aside"
+        before = {row[0] for row in changes.connection.execute(query)}
+        for name in sorted(before - {item.image_id for item in wanted}):
+            changes.make("unaside", image_id=name)
+        for item in wanted:
+            changes.make("aside", image_id=item.image_id, twin=item.twin, side=item.side)
+
+    def set_aside(self) -> list[SetAside]:
+        """Labelled images that the last split gave no side, since they would leak."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, twin, side FROM set_aside ORDER BY image_id"
+            )
+            return [SetAside(ImageId(i), ImageId(twin), side) for i, twin, side in rows]
 
     def split_scheme(self) -> dict[str, str | bool]:
         """Settings of the last `assign_splits`; empty if there was none."""

@@ -1,0 +1,123 @@
+"""What every use of labelled images begins with: featurize → split.
+
+Training, auditing, reviewing labels and suggesting what to label next all stand on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from keshikaran.backbones import Backbone, Engine, load_backbone, open_engine
+from keshikaran.dataset import Dataset, make_dataset
+from keshikaran.errors import BackboneError
+from keshikaran.featurize import FeatureTable, Featurizer, featurize
+from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits, PixelSpec
+from keshikaran.pixels.isolated import open_decoder
+from keshikaran.split import SplitReport, split_images
+from keshikaran.store import FeatureCache, Store, Workspace
+from keshikaran.training_run import TrainingOptions
+from keshikaran.types import ImageId, Label, Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the stages work with, open.
+
+    Attributes:
+        store: the catalogue and the images.
+        cache: their features.
+        decoder: turns image files into pixels.
+        backbone: the frozen network.
+        featurizer: the same, with the pixels it gets and the arithmetic it runs in.
+    """
+
+    store: Store
+    cache: FeatureCache
+    decoder: Decoder
+    backbone: Backbone
+    featurizer: Featurizer
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Labelled images, ready to fit and judge on.
+
+    Attributes:
+        features: of all labelled images that could be decoded.
+        split: how many images are on each side, and what a split file left open.
+        data: features, labels and sides of the images that have all three.
+    """
+
+    features: FeatureTable
+    split: SplitReport
+    data: Dataset
+
+
+@contextmanager
+def open_tools(workspace: Workspace, options: TrainingOptions) -> Iterator[Tools]:
+    """Open store, cache, decoder and backbone; close them at the end of the block.
+
+    Raises:
+        StoreError: the workspace cannot be used.
+        BackboneError: the backbone cannot be had.
+        IsolationError: no process can be started to decode images in.
+    """
+    backbone = load_backbone(options.backbone)
+    with (
+        Store(workspace.folder) as store,
+        closing(open_decoder(options.isolation, _limits(options, store))) as decoder,
+        FeatureCache(workspace.features) as cache,
+    ):
+        spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
+        featurizer = Featurizer(backbone, spec, options.precision, engine_opener(options), decoder)
+        yield Tools(store, cache, decoder, backbone, featurizer)
+
+
+def prepare(tools: Tools, options: TrainingOptions, progress: Progress) -> Prepared:
+    """Featurize all labelled images, and give each its side.
+
+    Raises:
+        StoreError: the disk is full or the workspace cannot be written.
+        BackboneError: the backbone, engine or precision cannot be had.
+    """
+    return split_labelled(tools, featurize_labelled(tools, progress), options)
+
+
+def featurize_labelled(tools: Tools, progress: Progress) -> FeatureTable:
+    """Features of all labelled images; see `prepare`."""
+    wanted = [image.image_id for image in tools.store.labelled_images()]
+    features = featurize(tools.store, tools.cache, tools.featurizer, wanted, progress)
+    if not np.isfinite(features.matrix).all():
+        msg = f"The backbone {tools.backbone.name} gives features that are not numbers."
+        raise BackboneError(msg, "Check how the network was exported, or use another one.")
+    return features
+
+
+def split_labelled(tools: Tools, features: FeatureTable, options: TrainingOptions) -> Prepared:
+    """Sides of all labelled images, once their features are known; see `prepare`."""
+    store = tools.store
+    split = split_images(store, options.split)
+    labels: dict[ImageId, Label] = {
+        image.image_id: image.label for image in store.labelled_images()
+    }
+    table = (features.image_ids, features.matrix)
+    data = make_dataset(*table, labels, store.splits(), features.starts)
+    return Prepared(features, split, data)
+
+
+def engine_opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
+    """Loads a network as the options ask for it."""
+
+    def opened(model: bytes) -> Engine:
+        return open_engine(model, engine=options.engine, precision=options.precision)
+
+    return opened
+
+
+def _limits(options: TrainingOptions, store: Store) -> Limits:
+    """The usual ones, and the formats that were asked for now or when something was imported."""
+    return Limits(formats=DEFAULT_LIMITS.formats | options.accept | store.formats())
