@@ -4,6 +4,7 @@
 
     KeshikaranError              base class: catch this one
     ├── UsageError               the call makes no sense as written (exit code 2)
+    ├── PolicyError              a policy file is unreadable, has a typo or contradicts itself
     ├── SourceError              a folder, label file or list of sources cannot be read
     ├── NotEnoughImagesError     too few labelled images, or one class only
     ├── ImageRefusedError        one image cannot be turned into pixels; carries a reason code
@@ -81,6 +82,10 @@ class UsageError(KeshikaranError):
     """The call makes no sense as written."""
 
     exit_code = 2
+
+
+class PolicyError(KeshikaranError):
+    """A policy file cannot be read, has a typo, or asks for what contradicts itself."""
 
 
 class SourceError(KeshikaranError):
