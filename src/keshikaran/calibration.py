@@ -1,0 +1,263 @@
+"""Scores → probabilities: make 0.83 mean that 83 of 100 such images are objectionable.
+
+A head that was fitted on the images it scores is too sure of itself, so the map is fitted on logits
+of images that their head never saw (`out_of_fold`). Two are offered:
+
+- Platt scaling (Platt 1999, "Probabilistic Outputs for Support Vector Machines"): a · logit + b.
+  Affine, so it disappears in the head's weights and bias.
+- Beta calibration (Kull, Silva Filho and Flach 2017): a · ln p - b · ln(1 - p) + c. With a = b it is
+  affine; otherwise it bends at p = 1/2 and needs two nodes (Softplus) in the model's graph.
+
+Both are increasing, so no image overtakes another. Moving to another prevalence is a shift of the
+logit (Saerens, Latinne and Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori
+Probabilities").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from keshikaran.head import Head, sigmoid
+from keshikaran.types import Float64Array, IntArray, LabelArray
+
+CalibrationKind = Literal["none", "platt", "beta"]
+
+_ROUNDS = 100
+_TOLERANCE = 1e-10
+_RIDGE = 1e-9
+_STEEPEST = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationMap:
+    """An increasing map of logits.
+
+    The value at x is `above · softplus(x) - below · softplus(-x) + shift`: slope `below` far to the
+    left, `above` far to the right. With equal slopes that is `slope · x + shift`.
+
+    Attributes:
+        kind: how it was found; `none` leaves logits as they are, but for a shift.
+        below: slope for logits far below 0, not negative.
+        above: slope for logits far above 0, not negative.
+        shift: what is added.
+    """
+
+    kind: CalibrationKind
+    below: float = 1.0
+    above: float = 1.0
+    shift: float = 0.0
+
+    @property
+    def affine(self) -> bool:
+        """Whether it can be folded into a head."""
+        return self.below == self.above
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+    def logits(self, logits: Float64Array) -> Float64Array:
+        """Calibrated logits, float64 [n]."""
+        if self.affine:
+            return self.above * logits + self.shift
+        return self.above * _softplus(logits) - self.below * _softplus(-logits) + self.shift
+
+    def probabilities(self, logits: Float64Array) -> Float64Array:
+        """Calibrated probabilities, float64 [n]."""
+        return sigmoid(self.logits(logits))
+
+    def at_prevalence(self, known: float, wanted: float) -> CalibrationMap:
+        """The same for uploads of another mix.
+
+        Args:
+            known: share of objectionable images among those it was fitted on, in (0, 1).
+            wanted: share among the images it is for, in (0, 1).
+        """
+        shift = self.shift + prior_shift(known, wanted)
+        return CalibrationMap(self.kind, self.below, self.above, shift)
+
+
+UNCHANGED = CalibrationMap("none")
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationChoice:
+    """Which map was chosen, and how each did on images it was not fitted on.
+
+    Attributes:
+        chosen: fitted on all images given.
+        log_loss: kind → cross-validated log-loss in nats.
+    """
+
+    chosen: CalibrationMap
+    log_loss: dict[CalibrationKind, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+
+def prior_shift(known: float, wanted: float) -> float:
+    """What a change of prevalence adds to every logit; both in (0, 1)."""
+    return _logit(wanted) - _logit(known)
+
+
+def logits_of(scores: Float64Array) -> Float64Array:
+    """Logits of probabilities, kept within ±36, where float64 tells them from 0 and 1."""
+    inside = np.clip(scores, 2.0**-52, 1.0 - 2.0**-52)
+    found: Float64Array = np.log(inside) - np.log1p(-inside)
+    return found
+
+
+def fold_into(head: Head, calibration: CalibrationMap) -> Head:
+    """A head that gives calibrated logits by itself.
+
+    Raises:
+        ValueError: the map is not affine.
+    """
+    if not calibration.affine:
+        msg = f"a {calibration.kind} calibration with two slopes does not fit into a linear head"
+        raise ValueError(msg)
+    slope = calibration.above
+    return Head(head.weights * slope, head.bias * slope + calibration.shift)
+
+
+def fit_platt(logits: Float64Array, labels: LabelArray) -> CalibrationMap:
+    """Slope and shift of least log-loss.
+
+    Targets are smoothed as Platt has it, by one image more of each class, so that classes that
+    lie apart give no infinite slope.
+
+    Args:
+        logits: of images their head did not see, float64 [n].
+        labels: int8 [n].
+    """
+    inputs = np.stack([logits, np.ones(len(logits))], axis=1)
+    slope, shift = _logistic(inputs, _smoothed(labels), np.array([1.0, 0.0]))
+    slope = max(0.0, slope)
+    if slope == 0.0:
+        shift = _logit(float(_smoothed(labels).mean()))
+    return CalibrationMap("platt", slope, slope, shift)
+
+
+def fit_beta(logits: Float64Array, labels: LabelArray) -> CalibrationMap:
+    """Two slopes and a shift of least log-loss; a slope that would fall is set to 0.
+
+    Args:
+        logits: of images their head did not see, float64 [n].
+        labels: int8 [n].
+    """
+    parts = np.stack([-_softplus(-logits), _softplus(logits), np.ones(len(logits))], axis=1)
+    targets = _smoothed(labels)
+    below, above, shift = _logistic(parts, targets, np.array([1.0, 1.0, 0.0]))
+    if below < 0.0:
+        below, (above, shift) = 0.0, _logistic(parts[:, 1:], targets, np.array([1.0, 0.0]))
+    elif above < 0.0:
+        above, (below, shift) = 0.0, _logistic(parts[:, ::2], targets, np.array([1.0, 0.0]))
+    if min(below, above) < 0.0:
+        below = above = 0.0
+        shift = _logit(float(targets.mean()))
+    return CalibrationMap("beta", below, above, shift)
+
+
+_FITS = {"none": lambda logits, labels: UNCHANGED, "platt": fit_platt, "beta": fit_beta}
+
+
+def choose_calibration(
+    logits: Float64Array,
+    labels: LabelArray,
+    folds: IntArray,
+    kinds: tuple[CalibrationKind, ...] = ("none", "platt", "beta"),
+) -> CalibrationChoice:
+    """The simplest map whose cross-validated log-loss no other one beats beyond noise.
+
+    From simple to complex, a map must lower the loss by more than one standard error of the
+    differences, image by image, to displace the one before (Breiman et al. 1984).
+
+    Args:
+        logits: of images their head did not see, float64 [n].
+        labels: int8 [n], both classes present.
+        folds: int64 [n]; whole groups of near-duplicates in one fold.
+        kinds: candidates, the simplest first.
+    """
+    losses = {kind: _held_out_losses(kind, logits, labels, folds) for kind in kinds}
+    chosen = kinds[0]
+    for kind in kinds[1:]:
+        gain = losses[chosen] - losses[kind]
+        noise = gain.std() / math.sqrt(len(gain))
+        if gain.mean() > max(noise, _TOLERANCE):
+            chosen = kind
+    means = {kind: float(loss.mean()) for kind, loss in losses.items()}
+    return CalibrationChoice(_FITS[chosen](logits, labels), means)
+
+
+def _held_out_losses(
+    kind: CalibrationKind, logits: Float64Array, labels: LabelArray, folds: IntArray
+) -> Float64Array:
+    """Each image's log-loss under a map fitted on the other folds, float64 [n]."""
+    mapped = np.empty(len(logits))
+    for fold in np.unique(folds):
+        held = folds == fold
+        fitted = _FITS[kind](logits[~held], labels[~held])
+        mapped[held] = fitted.logits(logits[held])
+    return _softplus(np.where(labels == 1, -mapped, mapped))
+
+
+def _smoothed(labels: LabelArray) -> Float64Array:
+    ones = int(np.count_nonzero(labels == 1))
+    zeros = len(labels) - ones
+    targets: Float64Array = np.where(labels == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    return targets
+
+
+def _logistic(inputs: Float64Array, targets: Float64Array, start: Float64Array) -> list[float]:
+    """Weights of least cross-entropy: Newton's method, each step halved until it helps.
+
+    Lin, Lin and Weng 2007, "A note on Platt's probabilistic outputs for support vector machines".
+    """
+    weights, loss = start, _cross_entropy(inputs @ start, targets)
+    for _ in range(_ROUNDS):
+        chances = sigmoid(inputs @ weights)
+        slope = inputs.T @ (chances - targets) / len(targets)
+        if np.abs(slope).max() < _TOLERANCE:
+            break
+        curvature = (inputs * (chances * (1 - chances))[:, None]).T @ inputs / len(targets)
+        step = np.linalg.solve(curvature + _RIDGE * np.eye(len(weights)), slope)
+        better = _halved(inputs, targets, weights, step, loss)
+        if better is None:
+            break
+        weights, loss = better
+    return [float(value) for value in np.clip(weights, -_STEEPEST, _STEEPEST)]
+
+
+def _halved(
+    inputs: Float64Array,
+    targets: Float64Array,
+    weights: Float64Array,
+    step: Float64Array,
+    loss: float,
+) -> tuple[Float64Array, float] | None:
+    """Weights a step further with a smaller loss; None where no part of the step helps."""
+    for halvings in range(30):
+        tried = weights - step * 0.5**halvings
+        found = _cross_entropy(inputs @ tried, targets)
+        if found < loss:
+            return tried, found
+    return None
+
+
+def _cross_entropy(logits: Float64Array, targets: Float64Array) -> float:
+    return float(np.mean(_softplus(logits) - targets * logits))
+
+
+def _softplus(values: Float64Array) -> Float64Array:
+    result: Float64Array = np.logaddexp(0.0, values)
+    return result
+
+
+def _logit(share: float) -> float:
+    return math.log(share) - math.log1p(-share)

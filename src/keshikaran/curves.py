@@ -1,0 +1,263 @@
+"""Curves and areas with intervals: ROC on a log axis, precision at the policy's prevalence.
+
+Scores need not be calibrated: everything here depends on their order only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from keshikaran.bootstrap import Statistic, bootstrap_estimate, plan_resampling
+from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate, precision_at, wilson
+from keshikaran.policy import labels_needed
+from keshikaran.types import Float64Array, GroupId, IntArray, LabelArray
+
+FALSE_POSITIVE_RATES = (0.01, 0.001)
+
+_MOST_POINTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What one cut gives.
+
+    Attributes:
+        cut: scores of at least this count as objectionable.
+        false_positives: acceptable images above it.
+        found: objectionable images above it.
+        false_positive_rate: share of acceptable images above it.
+        recall: share of objectionable images above it.
+        precision: share of objectionable images among those above it, at `Curve.prevalence`.
+    """
+
+    cut: float
+    false_positives: int
+    found: int
+    false_positive_rate: Estimate
+    recall: Estimate
+    precision: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """ROC and precision-recall curve on the same cuts, from the strictest to the loosest.
+
+    Attributes:
+        acceptable: number of acceptable images.
+        objectionable: number of objectionable images.
+        prevalence: share of objectionable images that `precision` assumes.
+        points: at most 256; more are thinned evenly over the logarithm of the false positives.
+    """
+
+    acceptable: int
+    objectionable: int
+    prevalence: float
+    points: tuple[CurvePoint, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class RecallAtRate:
+    """Recall at the lowest cut that keeps to a false-positive rate.
+
+    Attributes:
+        rate: share of acceptable images that may lie above the cut.
+        cut: the lowest one with no more than that above it.
+        recall: share of objectionable images above it; the interval also covers that another
+            sample would have put the cut elsewhere.
+        supported: whether there are enough acceptable images to speak of such a rate at all.
+        have: acceptable images there are.
+        needed: how many it takes to tell such a rate from a higher one.
+    """
+
+    rate: float
+    cut: float
+    recall: Estimate
+    supported: bool
+    have: int
+    needed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, ready for JSON."""
+        return asdict(self)
+
+
+def compute_curve(labels: LabelArray, scores: Float64Array, prevalence: float) -> Curve:
+    """Both curves; each class must be there.
+
+    Args:
+        labels: int8 [n].
+        scores: in [0, 1], [n].
+        prevalence: share of objectionable images among uploads, in (0, 1).
+    """
+    cuts, found, false = cut_counts(labels, scores)
+    objectionable, acceptable = int(found[-1]), int(false[-1])
+    points = []
+    for index in _thinned(false, found):
+        recall = wilson(int(found[index]), objectionable)
+        rate = wilson(int(false[index]), acceptable)
+        precision = precision_at(recall, rate, prevalence)
+        counts = (int(false[index]), int(found[index]))
+        points.append(CurvePoint(float(cuts[index]), *counts, rate, recall, precision))
+    return Curve(acceptable, objectionable, prevalence, tuple(points))
+
+
+def cut_counts(
+    labels: LabelArray, scores: Float64Array
+) -> tuple[Float64Array, IntArray, IntArray]:
+    """Every cut that makes a difference, in descending order, and what lies above it.
+
+    A cut lies halfway between two neighbouring scores, so that it does not hang on one image's
+    last digits; the first has nothing above it, unless a score is 1, the last everything.
+
+    Returns:
+        Cuts in [0, 1], objectionable images above each, acceptable ones above each: [k].
+    """
+    values = np.unique(scores)[::-1]
+    above = np.append(1.0, values)
+    below = np.append(values, 0.0)
+    cuts: Float64Array = (above + below) / 2
+    ordered = [np.sort(scores[labels == label]) for label in (1, 0)]
+    found, false = (len(part) - np.searchsorted(part, cuts, side="left") for part in ordered)
+    return cuts, found.astype(np.int64), false.astype(np.int64)
+
+
+def recall_at(
+    labels: LabelArray,
+    scores: Float64Array,
+    rate: float,
+    groups: Sequence[GroupId] | None = None,
+    seed: int = 0,
+) -> RecallAtRate:
+    """Recall at a false-positive rate, with a bootstrap interval over groups.
+
+    Args:
+        labels: int8 [n], both classes present.
+        scores: in [0, 1], [n].
+        rate: in (0, 1).
+        groups: of near-duplicates, [n].
+        seed: of the bootstrap.
+    """
+    cuts, _, false = cut_counts(labels, scores)
+    acceptable = int(false[-1])
+    within = np.flatnonzero(false <= rate * acceptable)
+    cut = float(cuts[within[-1]]) if len(within) else float(cuts[0])
+    plan = plan_resampling(labels, groups)
+    recall = bootstrap_estimate(weighted_recall_at(labels, scores, rate), plan, seed=seed)
+    needed = labels_needed(rate, DEFAULT_CONFIDENCE)
+    return RecallAtRate(rate, cut, recall, acceptable >= needed, acceptable, needed)
+
+
+def weighted_recall_at(labels: LabelArray, scores: Float64Array, rate: float) -> Statistic:
+    """Recall at the lowest cut that keeps to `rate`, as a statistic to resample."""
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    ones, zeros = (labels[order] == 1).astype(np.float64), (labels[order] == 0).astype(np.float64)
+
+    def recall(weights: Float64Array) -> Float64Array:
+        drawn = weights[:, order]
+        false = np.cumsum(drawn * zeros, axis=1)
+        found = np.cumsum(drawn * ones, axis=1)
+        within = false[:, ends] <= rate * false[:, -1:] + 1e-9
+        kept = np.append(np.zeros((len(drawn), 1)), found[:, ends], axis=1)
+        best = kept[np.arange(len(drawn)), within.sum(axis=1)]
+        whole = found[:, -1]
+        result: Float64Array = best / np.where(whole > 0, whole, np.nan)
+        return result
+
+    return recall
+
+
+def roc_auc_estimate(
+    labels: LabelArray, scores: Float64Array, confidence: float = DEFAULT_CONFIDENCE
+) -> Estimate:
+    """Area under the ROC curve with DeLong's interval on the logit scale.
+
+    DeLong, DeLong and Clarke-Pearson 1988; on the logit scale since areas are close to 1 (Pepe
+    2003, section 5.2.3); Student's quantile instead of the normal one, since the smaller class
+    is often small (Brunner and Munzel 2000, "The Nonparametric Behrens-Fisher Problem"). Where both classes are apart, there is no spread to judge by, and the
+    interval is Newcombe's, which needs only the area and the numbers (Newcombe 2006, "Confidence
+    intervals for an effect size measure based on the Mann-Whitney statistic", method 5).
+
+    Args:
+        labels: int8 [n], both classes present.
+        scores: [n].
+        confidence: in (0, 1), two-sided.
+    """
+    ones, zeros = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    above = _share_below(zeros, ones)
+    below = 1.0 - _share_below(ones, zeros)
+    area = float(above.mean())
+    parts = [(_variance(above), len(above)), (_variance(below), len(below))]
+    variance = sum(part for part, _ in parts)
+    if not 0.0 < area < 1.0 or variance == 0.0:
+        return Estimate(area, *_newcombe_limits(area, len(ones), len(zeros), confidence))
+    centre = math.log(area / (1 - area))
+    reach = _student(parts, confidence) * math.sqrt(variance) / (area * (1 - area))
+    low, high = (1 / (1 + math.exp(-value)) for value in (centre - reach, centre + reach))
+    return Estimate(area, low, high)
+
+
+def _share_below(of: Float64Array, values: Float64Array) -> Float64Array:
+    """Share of the sorted `of` that lie below each value; equal ones count half."""
+    left, right = (np.searchsorted(of, values, side=side) for side in ("left", "right"))
+    shares: Float64Array = (left + right) / (2 * len(of))
+    return shares
+
+
+def _variance(parts: Float64Array) -> float:
+    return float(parts.var(ddof=1) / len(parts)) if len(parts) > 1 else 0.25
+
+
+def _student(parts: Sequence[tuple[float, int]], confidence: float) -> float:
+    """Quantile for a sum of two estimated variances, given with their sample sizes."""
+    from scipy.special import stdtrit  # loading it takes a moment
+
+    total = sum(variance for variance, _ in parts)
+    spread = sum(variance**2 / max(1, size - 1) for variance, size in parts)
+    return float(stdtrit(total**2 / spread, (1 + confidence) / 2))
+
+
+def _newcombe_limits(area: float, ones: int, zeros: int, confidence: float) -> tuple[float, float]:
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+
+    def excluded(true: float) -> bool:
+        extra = (ones + zeros) / 2 - 1
+        spread = 1 + extra * ((1 - true) / (2 - true) + true / (1 + true))
+        variance = true * (1 - true) * spread / (ones * zeros)
+        return (area - true) ** 2 > z * z * variance
+
+    return _edge(excluded, 0.0, area), _edge(excluded, 1.0, area)
+
+
+def _edge(excluded: Callable[[float], bool], outer: float, inner: float) -> float:
+    """Where exclusion ends on the way from `outer` to `inner`, by bisection."""
+    if outer == inner:
+        return outer
+    for _ in range(60):
+        middle = (outer + inner) / 2
+        outer, inner = (middle, inner) if excluded(middle) else (outer, middle)
+    return inner
+
+
+def _thinned(false: IntArray, found: IntArray) -> IntArray:
+    """Numbers of the points to keep: corners first, then evenly over log false positives."""
+    steps = np.diff(np.stack([false, found]), axis=1)
+    turns = np.any(np.sign(steps[:, 1:]) != np.sign(steps[:, :-1]), axis=0)
+    corners = np.flatnonzero(np.concatenate([[True], turns, [True]]))
+    if len(corners) <= _MOST_POINTS:
+        return corners.astype(np.int64)
+    place = np.log1p(false[corners]) / np.log1p(false[-1]) + found[corners] / found[-1]
+    wanted = np.linspace(place[0], place[-1], _MOST_POINTS)
+    kept: IntArray = corners[np.unique(np.searchsorted(place, wanted).clip(0, len(corners) - 1))]
+    return kept.astype(np.int64)
