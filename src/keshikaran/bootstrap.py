@@ -2,8 +2,8 @@
 
 Efron 1979, "Bootstrap Methods: Another Look at the Jackknife". Groups of near-duplicates are drawn
 whole, since their images are not independent (Davison and Hinkley 1997, section 3.8), and each
-label by itself, so that a resample is as mixed as the sample. A resample is a weight for each image:
-a figure that can count with weights is computed for many resamples in one product.
+label by itself, so that a resample is as mixed as the sample. A resample is a weight for each
+image: a figure that can count with weights is computed for many resamples in one product.
 """
 
 from __future__ import annotations

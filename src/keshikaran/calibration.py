@@ -5,31 +5,30 @@ of images that their head never saw (`out_of_fold`). Two are offered:
 
 - Platt scaling (Platt 1999, "Probabilistic Outputs for Support Vector Machines"): a · logit + b.
   Affine, so it disappears in the head's weights and bias.
-- Beta calibration (Kull, Silva Filho and Flach 2017): a · ln p - b · ln(1 - p) + c. With a = b it is
-  affine; otherwise it bends at p = 1/2 and needs two nodes (Softplus) in the model's graph.
+- Beta calibration (Kull, Silva Filho and Flach 2017): a · ln p - b · ln(1 - p) + c. With a = b it
+  is affine; otherwise it bends at p = 1/2 and needs two nodes (Softplus) in the model's graph.
 
 Both are increasing, so no image overtakes another. Moving to another prevalence is a shift of the
-logit (Saerens, Latinne and Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a Priori
-Probabilities").
+logit (Saerens, Latinne and Decaestecker 2002, "Adjusting the Outputs of a Classifier to New a
+Priori Probabilities").
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from keshikaran.head import Head, sigmoid
+from keshikaran.logistic import fit_logistic, softplus
 from keshikaran.types import Float64Array, IntArray, LabelArray
 
 CalibrationKind = Literal["none", "platt", "beta"]
 
-_ROUNDS = 100
-_TOLERANCE = 1e-10
-_RIDGE = 1e-9
-_STEEPEST = 100.0
+_CLEAR = 2.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class CalibrationMap:
         """Calibrated logits, float64 [n]."""
         if self.affine:
             return self.above * logits + self.shift
-        return self.above * _softplus(logits) - self.below * _softplus(-logits) + self.shift
+        return self.above * softplus(logits) - self.below * softplus(-logits) + self.shift
 
     def probabilities(self, logits: Float64Array) -> Float64Array:
         """Calibrated probabilities, float64 [n]."""
@@ -137,7 +136,7 @@ def fit_platt(logits: Float64Array, labels: LabelArray) -> CalibrationMap:
         labels: int8 [n].
     """
     inputs = np.stack([logits, np.ones(len(logits))], axis=1)
-    slope, shift = _logistic(inputs, _smoothed(labels), np.array([1.0, 0.0]))
+    slope, shift = fit_logistic(inputs, _smoothed(labels), np.array([1.0, 0.0]))
     slope = max(0.0, slope)
     if slope == 0.0:
         shift = _logit(float(_smoothed(labels).mean()))
@@ -151,47 +150,52 @@ def fit_beta(logits: Float64Array, labels: LabelArray) -> CalibrationMap:
         logits: of images their head did not see, float64 [n].
         labels: int8 [n].
     """
-    parts = np.stack([-_softplus(-logits), _softplus(logits), np.ones(len(logits))], axis=1)
+    parts = np.stack([-softplus(-logits), softplus(logits), np.ones(len(logits))], axis=1)
     targets = _smoothed(labels)
-    below, above, shift = _logistic(parts, targets, np.array([1.0, 1.0, 0.0]))
+    below, above, shift = fit_logistic(parts, targets, np.array([1.0, 1.0, 0.0]))
     if below < 0.0:
-        below, (above, shift) = 0.0, _logistic(parts[:, 1:], targets, np.array([1.0, 0.0]))
+        below, (above, shift) = 0.0, fit_logistic(parts[:, 1:], targets, np.array([1.0, 0.0]))
     elif above < 0.0:
-        above, (below, shift) = 0.0, _logistic(parts[:, ::2], targets, np.array([1.0, 0.0]))
+        above, (below, shift) = 0.0, fit_logistic(parts[:, ::2], targets, np.array([1.0, 0.0]))
     if min(below, above) < 0.0:
         below = above = 0.0
         shift = _logit(float(targets.mean()))
     return CalibrationMap("beta", below, above, shift)
 
 
-_FITS = {"none": lambda logits, labels: UNCHANGED, "platt": fit_platt, "beta": fit_beta}
+def _keep(logits: Float64Array, labels: LabelArray) -> CalibrationMap:
+    return UNCHANGED
+
+
+_FITS: dict[CalibrationKind, Callable[[Float64Array, LabelArray], CalibrationMap]] = {
+    "none": _keep,
+    "platt": fit_platt,
+    "beta": fit_beta,
+}
 
 
 def choose_calibration(
     logits: Float64Array,
     labels: LabelArray,
     folds: IntArray,
-    kinds: tuple[CalibrationKind, ...] = ("none", "platt", "beta"),
 ) -> CalibrationChoice:
-    """The simplest map whose cross-validated log-loss no other one beats beyond noise.
+    """The map with the least cross-validated log-loss; a bend only for a clear gain.
 
-    From simple to complex, a map must lower the loss by more than one standard error of the
-    differences, image by image, to displace the one before (Breiman et al. 1984).
+    Platt scaling is free: it disappears in the head. A map with two slopes costs every later
+    reader of the model two nodes more, so it must lower the loss by more than two standard errors
+    of the differences, image by image.
 
     Args:
         logits: of images their head did not see, float64 [n].
         labels: int8 [n], both classes present.
         folds: int64 [n]; whole groups of near-duplicates in one fold.
-        kinds: candidates, the simplest first.
     """
-    losses = {kind: _held_out_losses(kind, logits, labels, folds) for kind in kinds}
-    chosen = kinds[0]
-    for kind in kinds[1:]:
-        gain = losses[chosen] - losses[kind]
-        noise = gain.std() / math.sqrt(len(gain))
-        if gain.mean() > max(noise, _TOLERANCE):
-            chosen = kind
+    losses = {kind: _held_out_losses(kind, logits, labels, folds) for kind in _FITS}
     means = {kind: float(loss.mean()) for kind, loss in losses.items()}
+    chosen: CalibrationKind = "platt" if means["platt"] < means["none"] else "none"
+    gain = losses[chosen] - losses["beta"]
+    if gain.mean() > _CLEAR * gain.std() / math.sqrt(len(gain)):
+        chosen = "beta"
     return CalibrationChoice(_FITS[chosen](logits, labels), means)
 
 
@@ -204,7 +208,7 @@ def _held_out_losses(
         held = folds == fold
         fitted = _FITS[kind](logits[~held], labels[~held])
         mapped[held] = fitted.logits(logits[held])
-    return _softplus(np.where(labels == 1, -mapped, mapped))
+    return softplus(np.where(labels == 1, -mapped, mapped))
 
 
 def _smoothed(labels: LabelArray) -> Float64Array:
@@ -212,51 +216,6 @@ def _smoothed(labels: LabelArray) -> Float64Array:
     zeros = len(labels) - ones
     targets: Float64Array = np.where(labels == 1, (ones + 1) / (ones + 2), 1 / (zeros + 2))
     return targets
-
-
-def _logistic(inputs: Float64Array, targets: Float64Array, start: Float64Array) -> list[float]:
-    """Weights of least cross-entropy: Newton's method, each step halved until it helps.
-
-    Lin, Lin and Weng 2007, "A note on Platt's probabilistic outputs for support vector machines".
-    """
-    weights, loss = start, _cross_entropy(inputs @ start, targets)
-    for _ in range(_ROUNDS):
-        chances = sigmoid(inputs @ weights)
-        slope = inputs.T @ (chances - targets) / len(targets)
-        if np.abs(slope).max() < _TOLERANCE:
-            break
-        curvature = (inputs * (chances * (1 - chances))[:, None]).T @ inputs / len(targets)
-        step = np.linalg.solve(curvature + _RIDGE * np.eye(len(weights)), slope)
-        better = _halved(inputs, targets, weights, step, loss)
-        if better is None:
-            break
-        weights, loss = better
-    return [float(value) for value in np.clip(weights, -_STEEPEST, _STEEPEST)]
-
-
-def _halved(
-    inputs: Float64Array,
-    targets: Float64Array,
-    weights: Float64Array,
-    step: Float64Array,
-    loss: float,
-) -> tuple[Float64Array, float] | None:
-    """Weights a step further with a smaller loss; None where no part of the step helps."""
-    for halvings in range(30):
-        tried = weights - step * 0.5**halvings
-        found = _cross_entropy(inputs @ tried, targets)
-        if found < loss:
-            return tried, found
-    return None
-
-
-def _cross_entropy(logits: Float64Array, targets: Float64Array) -> float:
-    return float(np.mean(_softplus(logits) - targets * logits))
-
-
-def _softplus(values: Float64Array) -> Float64Array:
-    result: Float64Array = np.logaddexp(0.0, values)
-    return result
 
 
 def _logit(share: float) -> float:

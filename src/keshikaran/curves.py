@@ -1,14 +1,12 @@
-"""Curves and areas with intervals: ROC on a log axis, precision at the policy's prevalence.
+"""Curves with intervals: ROC on a log axis, precision at the policy's prevalence.
 
 Scores need not be calibrated: everything here depends on their order only.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -111,9 +109,7 @@ def compute_curve(labels: LabelArray, scores: Float64Array, prevalence: float) -
     return Curve(acceptable, objectionable, prevalence, tuple(points))
 
 
-def cut_counts(
-    labels: LabelArray, scores: Float64Array
-) -> tuple[Float64Array, IntArray, IntArray]:
+def cut_counts(labels: LabelArray, scores: Float64Array) -> tuple[Float64Array, IntArray, IntArray]:
     """Every cut that makes a difference, in descending order, and what lies above it.
 
     A cut lies halfway between two neighbouring scores, so that it does not hang on one image's
@@ -176,78 +172,6 @@ def weighted_recall_at(labels: LabelArray, scores: Float64Array, rate: float) ->
         return result
 
     return recall
-
-
-def roc_auc_estimate(
-    labels: LabelArray, scores: Float64Array, confidence: float = DEFAULT_CONFIDENCE
-) -> Estimate:
-    """Area under the ROC curve with DeLong's interval on the logit scale.
-
-    DeLong, DeLong and Clarke-Pearson 1988; on the logit scale since areas are close to 1 (Pepe
-    2003, section 5.2.3); Student's quantile instead of the normal one, since the smaller class
-    is often small (Brunner and Munzel 2000, "The Nonparametric Behrens-Fisher Problem"). Where both classes are apart, there is no spread to judge by, and the
-    interval is Newcombe's, which needs only the area and the numbers (Newcombe 2006, "Confidence
-    intervals for an effect size measure based on the Mann-Whitney statistic", method 5).
-
-    Args:
-        labels: int8 [n], both classes present.
-        scores: [n].
-        confidence: in (0, 1), two-sided.
-    """
-    ones, zeros = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
-    above = _share_below(zeros, ones)
-    below = 1.0 - _share_below(ones, zeros)
-    area = float(above.mean())
-    parts = [(_variance(above), len(above)), (_variance(below), len(below))]
-    variance = sum(part for part, _ in parts)
-    if not 0.0 < area < 1.0 or variance == 0.0:
-        return Estimate(area, *_newcombe_limits(area, len(ones), len(zeros), confidence))
-    centre = math.log(area / (1 - area))
-    reach = _student(parts, confidence) * math.sqrt(variance) / (area * (1 - area))
-    low, high = (1 / (1 + math.exp(-value)) for value in (centre - reach, centre + reach))
-    return Estimate(area, low, high)
-
-
-def _share_below(of: Float64Array, values: Float64Array) -> Float64Array:
-    """Share of the sorted `of` that lie below each value; equal ones count half."""
-    left, right = (np.searchsorted(of, values, side=side) for side in ("left", "right"))
-    shares: Float64Array = (left + right) / (2 * len(of))
-    return shares
-
-
-def _variance(parts: Float64Array) -> float:
-    return float(parts.var(ddof=1) / len(parts)) if len(parts) > 1 else 0.25
-
-
-def _student(parts: Sequence[tuple[float, int]], confidence: float) -> float:
-    """Quantile for a sum of two estimated variances, given with their sample sizes."""
-    from scipy.special import stdtrit  # loading it takes a moment
-
-    total = sum(variance for variance, _ in parts)
-    spread = sum(variance**2 / max(1, size - 1) for variance, size in parts)
-    return float(stdtrit(total**2 / spread, (1 + confidence) / 2))
-
-
-def _newcombe_limits(area: float, ones: int, zeros: int, confidence: float) -> tuple[float, float]:
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-
-    def excluded(true: float) -> bool:
-        extra = (ones + zeros) / 2 - 1
-        spread = 1 + extra * ((1 - true) / (2 - true) + true / (1 + true))
-        variance = true * (1 - true) * spread / (ones * zeros)
-        return (area - true) ** 2 > z * z * variance
-
-    return _edge(excluded, 0.0, area), _edge(excluded, 1.0, area)
-
-
-def _edge(excluded: Callable[[float], bool], outer: float, inner: float) -> float:
-    """Where exclusion ends on the way from `outer` to `inner`, by bisection."""
-    if outer == inner:
-        return outer
-    for _ in range(60):
-        middle = (outer + inner) / 2
-        outer, inner = (middle, inner) if excluded(middle) else (outer, middle)
-    return inner
 
 
 def _thinned(false: IntArray, found: IntArray) -> IntArray:

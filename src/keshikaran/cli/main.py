@@ -20,6 +20,7 @@ from keshikaran.cli.data import (
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
+from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
@@ -47,6 +48,7 @@ app.command("status")(status_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
+app.add_typer(policy_app, name="policy")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 

@@ -73,8 +73,8 @@ class _Found:
 
     def refuse(self, place: Place, what: str, hint: str) -> NoReturn:
         """Raise an error that names file, line and key."""
-        where = f"{self.origin}, line {self.line(place)}: {name_of(place)}"
-        raise PolicyError(f"{where} {what}", hint)
+        msg = f"{self.origin}, line {self.line(place)}: {name_of(place)} {what}"
+        raise PolicyError(msg, hint)
 
     def line(self, place: Place) -> int:
         """The line a key stands on, counted from 1.

@@ -1,0 +1,166 @@
+"""What a demand of the policy is worth: met, too few labels to say, or out of reach.
+
+Counts in, typed results out. A promise is the exact bound of Clopper and Pearson at the policy's
+confidence, not the observed share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from keshikaran.intervals import Estimate, lower_bound, upper_bound, wilson
+from keshikaran.policy import labels_needed
+from keshikaran.types import Label
+
+Demand = Literal["min_recall", "max_false_positive_rate", "review_budget_per_day"]
+
+_CLASSES: dict[Label, str] = {0: "acceptable", 1: "objectionable"}
+
+
+@dataclass(frozen=True, slots=True)
+class Supported:
+    """A demand that is met.
+
+    Attributes:
+        demand: which key of the policy.
+        asked: what it says.
+        observed: on the images the thresholds were chosen on, with the 95% interval.
+        promised: what can be promised at the policy's confidence; for a budget, the expectation.
+        words: the same in a sentence.
+    """
+
+    demand: Demand
+    asked: float
+    observed: Estimate
+    promised: float
+    words: str
+    status: Literal["supported"] = "supported"
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """A demand that these labels are too few to promise.
+
+    Attributes:
+        demand: which key of the policy.
+        asked: what it says.
+        observed: on the images the thresholds were chosen on, with the 95% interval.
+        promised: what can be promised instead at the policy's confidence.
+        label: the class whose labels are missing.
+        have: images of that class there are.
+        needed: the least number that could carry the promise.
+        words: the same in a sentence.
+    """
+
+    demand: Demand
+    asked: float
+    observed: Estimate
+    promised: float
+    label: Label
+    have: int
+    needed: int
+    words: str
+    status: Literal["unsupported"] = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A demand that another one, or the model, does not allow.
+
+    Attributes:
+        demand: which key of the policy.
+        asked: what it says.
+        observed: on the images the thresholds were chosen on, with the 95% interval.
+        promised: what can be promised instead at the policy's confidence.
+        words: the same in a sentence, with what stands in the way.
+    """
+
+    demand: Demand
+    asked: float
+    observed: Estimate
+    promised: float
+    words: str
+    status: Literal["unreachable"] = "unreachable"
+
+
+Outcome = Supported | Unsupported | Unreachable
+
+
+def judge_false_positive_rate(wrong: int, have: int, asked: float, confidence: float) -> Outcome:
+    """The demand `max_false_positive_rate`.
+
+    Args:
+        wrong: acceptable images above `block`.
+        have: acceptable images in all.
+        asked: greatest rate.
+        confidence: how sure a promise must be.
+    """
+    observed, promised = wilson(wrong, have), upper_bound(wrong, have, confidence)
+    counted = f"{wrong:,} of {have:,} acceptable images are above `block`"
+    bound = f"at {confidence:.0%} confidence no more than {percent(promised)} are"
+    if promised <= asked:
+        words = f"At most {percent(asked)} of acceptable images are blocked: {counted}, {bound}."
+        return Supported("max_false_positive_rate", asked, observed, promised, words)
+    needed = labels_needed(asked, confidence)
+    if have < needed:
+        words = f"{_missing(0, have, needed, percent(asked))} Now {counted}; {bound}."
+        return Unsupported(
+            "max_false_positive_rate", asked, observed, promised, 0, have, needed, words
+        )
+    words = (
+        f"No threshold keeps to {percent(asked)}: {counted}, the strictest there is; {bound}."
+        " Look at these images: their labels may be wrong."
+    )
+    return Unreachable("max_false_positive_rate", asked, observed, promised, words)
+
+
+def judge_recall(
+    found: int, have: int, asked: float, confidence: float, reviews_a_day: float = 0.0
+) -> Outcome:
+    """The demand `min_recall`.
+
+    Args:
+        found: objectionable images above `review`.
+        have: objectionable images in all.
+        asked: least recall.
+        confidence: how sure a promise must be.
+        reviews_a_day: how many it would take, where the review budget stands in the way.
+    """
+    observed, promised = wilson(found, have), lower_bound(found, have, confidence)
+    counted = f"{found:,} of {have:,} objectionable images are above `review`"
+    bound = f"at {confidence:.0%} confidence no less than {percent(promised)} are"
+    if promised >= asked:
+        words = f"At least {percent(asked)} of objectionable images are found: {counted}, {bound}."
+        return Supported("min_recall", asked, observed, promised, words)
+    needed = labels_needed(1 - asked, confidence)
+    if have < needed:
+        words = f"{_missing(1, have, needed, percent(asked))} Now {counted}; {bound}."
+        return Unsupported("min_recall", asked, observed, promised, 1, have, needed, words)
+    words = (
+        f"The review budget does not reach {percent(asked)}: {counted}, {bound}."
+        f" It would take {reviews_a_day:,.0f} reviews a day."
+    )
+    return Unreachable("min_recall", asked, observed, promised, words)
+
+
+def judge_budget(expected: Estimate, asked: int) -> Outcome:
+    """The demand `review_budget_per_day`, given the reviews a day that are expected."""
+    a_day = expected.value or 0.0
+    words = (
+        f"People look at {a_day:,.0f} images a day, of {asked:,} that they can"
+        f" (95% interval {expected.low:,.0f} to {expected.high:,.0f})."
+    )
+    return Supported("review_budget_per_day", asked, expected, a_day, words)
+
+
+def percent(share: float) -> str:
+    """A share in words, with three digits that count."""
+    return f"{100 * share:.3g}%"
+
+
+def _missing(label: Label, have: int, needed: int, asked: str) -> str:
+    return (
+        f"{have:,} labelled {_CLASSES[label]} images are too few to promise {asked}: at least"
+        f" {needed - have:,} more are needed."
+    )
