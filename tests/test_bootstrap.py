@@ -1,0 +1,115 @@
+"""Resampling: what is drawn together, that it is repeatable, fast, and covers the truth."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from keshikaran.bootstrap import (
+    bootstrap,
+    bootstrap_estimate,
+    difference,
+    plan_resampling,
+    weighted_roc_auc,
+    weighted_share,
+)
+from keshikaran.types import Float64Array, GroupId, LabelArray
+
+
+def _sample(seed: int = 0, ones: int = 100, zeros: int = 300) -> tuple[LabelArray, Float64Array]:
+    labels = np.r_[np.ones(ones), np.zeros(zeros)].astype(np.int8)
+    return labels, np.random.default_rng(seed).normal(1.5 * labels, 1.0)
+
+
+def test_weights_count_as_if_images_were_repeated() -> None:
+    labels, scores = _sample(ones=20, zeros=30)
+    scores = np.round(scores, 1)  # with ties
+    weights = np.random.default_rng(1).integers(0, 4, len(labels))
+    found = weighted_roc_auc(labels, scores)(weights[None, :].astype(np.float64))
+    expected = roc_auc_score(np.repeat(labels, weights), np.repeat(scores, weights))
+    assert found[0] == pytest.approx(expected)
+
+
+def test_resamples_have_as_many_of_each_label() -> None:
+    labels, _ = _sample()
+
+    def ones_and_zeros(weights: Float64Array) -> Float64Array:
+        assert (weights @ labels == 100).all()
+        return weights.sum(axis=1)
+
+    assert set(bootstrap(ones_and_zeros, plan_resampling(labels), 50)) == {400.0}
+
+
+def test_groups_are_drawn_whole() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 0, 1], dtype=np.int8)
+    groups = [GroupId(name) for name in "aabccdee"]
+
+    def same_within(weights: Float64Array) -> Float64Array:
+        assert (weights[:, 0] == weights[:, 1]).all()
+        assert (weights[:, 3] == weights[:, 4]).all()
+        assert (weights[:, 6] == weights[:, 7]).all()
+        assert (weights[:, 6] == 1).all()  # the only mixed group stands for itself
+        return weights.sum(axis=1)
+
+    assert len(bootstrap(same_within, plan_resampling(labels, groups), 50)) == 50
+
+
+def test_copies_do_not_make_a_figure_surer() -> None:
+    labels, scores = _sample(ones=25, zeros=75)
+    four = np.repeat(labels, 4), np.repeat(scores, 4)
+    groups = [GroupId(str(number // 4)) for number in range(400)]
+    once = bootstrap_estimate(weighted_roc_auc(labels, scores), plan_resampling(labels))
+    grouped = bootstrap_estimate(weighted_roc_auc(*four), plan_resampling(four[0], groups))
+    naive = bootstrap_estimate(weighted_roc_auc(*four), plan_resampling(four[0]))
+    assert grouped.high - grouped.low == pytest.approx(once.high - once.low, rel=0.15)
+    assert naive.high - naive.low < 0.7 * (once.high - once.low)
+
+
+def test_same_seed_same_interval_and_order_of_work_does_not_matter() -> None:
+    labels, scores = _sample()
+    plan = plan_resampling(labels)
+    one, two = (bootstrap(weighted_roc_auc(labels, scores), plan, 200, seed=4) for _ in range(2))
+    assert one.tolist() == two.tolist()
+    other = bootstrap(weighted_roc_auc(labels, scores), plan, 200, seed=5)
+    assert one.tolist() != other.tolist()
+
+
+def test_paired_difference_of_like_models_is_surer_than_each() -> None:
+    labels, scores = _sample()
+    like = scores + np.random.default_rng(9).normal(0, 0.05, len(scores))
+    plan = plan_resampling(labels)
+    area, twin = weighted_roc_auc(labels, scores), weighted_roc_auc(labels, like)
+    gap, alone = bootstrap_estimate(difference(area, twin), plan), bootstrap_estimate(area, plan)
+    assert gap.low < 0 < gap.high
+    assert gap.high - gap.low < 0.2 * (alone.high - alone.low)
+    nothing = bootstrap_estimate(difference(area, area), plan)
+    assert (nothing.value, nothing.low, nothing.high) == (0.0, 0.0, 0.0)
+
+
+def test_share_that_no_resample_defines_has_no_interval() -> None:
+    labels, _ = _sample()
+    nothing = np.zeros(len(labels))
+    found = bootstrap_estimate(weighted_share(nothing, nothing), plan_resampling(labels))
+    assert (found.value, found.low, found.high) == (None, float("-inf"), float("inf"))
+
+
+def test_two_thousand_resamples_of_400_images_take_well_under_a_second() -> None:
+    labels, scores = _sample()
+    started = time.process_time()
+    bootstrap_estimate(weighted_roc_auc(labels, scores), plan_resampling(labels))
+    assert time.process_time() - started < 1.0
+
+
+def test_bootstrap_of_a_share_covers_95_of_100() -> None:
+    rng = np.random.default_rng(6)
+    covered = 0
+    for _ in range(400):
+        labels = np.r_[np.ones(200), np.zeros(5)].astype(np.int8)
+        hit = (rng.random(205) < 0.8).astype(np.float64)
+        share = weighted_share(hit, labels.astype(np.float64))
+        found = bootstrap_estimate(share, plan_resampling(labels), resamples=400)
+        covered += found.low <= 0.8 <= found.high
+    assert 0.92 <= covered / 400 <= 0.98
