@@ -38,7 +38,8 @@ def test_resamples_have_as_many_of_each_label() -> None:
 
     def ones_and_zeros(weights: Float64Array) -> Float64Array:
         assert (weights @ labels == 100).all()
-        return weights.sum(axis=1)
+        drawn: Float64Array = weights.sum(axis=1)
+        return drawn
 
     assert set(bootstrap(ones_and_zeros, plan_resampling(labels), 50)) == {400.0}
 
@@ -52,7 +53,8 @@ def test_groups_are_drawn_whole() -> None:
         assert (weights[:, 3] == weights[:, 4]).all()
         assert (weights[:, 6] == weights[:, 7]).all()
         assert (weights[:, 6] == 1).all()  # the only mixed group stands for itself
-        return weights.sum(axis=1)
+        drawn: Float64Array = weights.sum(axis=1)
+        return drawn
 
     assert len(bootstrap(same_within, plan_resampling(labels, groups), 50)) == 50
 

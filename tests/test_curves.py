@@ -92,7 +92,8 @@ def test_rate_that_no_cut_keeps_to_finds_nothing() -> None:
 
 
 def test_groups_widen_the_interval_of_a_recall() -> None:
-    labels, scores = (np.repeat(part, 4) for part in _normal(50, 250, 2.0))
+    once = _normal(50, 250, 2.0)
+    labels, scores = np.repeat(once[0], 4), np.repeat(once[1], 4)
     groups = [GroupId(str(number // 4)) for number in range(len(labels))]
     alone, grouped = recall_at(labels, scores, 0.05), recall_at(labels, scores, 0.05, groups)
     assert grouped.recall.value == alone.recall.value

@@ -543,7 +543,7 @@ def test_seed_recipe_trains_the_same_way_through(ready: Path, quick: TrainingOpt
 
 
 def test_options_are_written_into_the_model(ready: Path, quick: TrainingOptions) -> None:
-    policy = Policy("red pictures", "all others", review_recall=0.8)
+    policy = Policy("red pictures", "all others", min_recall=0.8)
     scheme = SplitScheme("hash", salt="other", balance=True)
     options = replace(
         quick, policy=policy, split=scheme, resize_mode="stretch", engine="onnxruntime"
