@@ -108,6 +108,7 @@ def show_calibration(title: str, runs: list[Fitted]) -> None:
         truth = np.concatenate([run.sets["test"][0] for run in runs])
         rows |= {
             f"{name}: ECE, mean of salts": mean(f.ece for f in found),
+            f"{name}: ECE, each salt": " ".join(f"{f.ece:.4f}" for f in found),
             f"{name}: ECE of exact probabilities": mean(f.ece_by_chance for f in found),
             f"{name}: ECE, all salts together": expected_calibration_error(
                 truth, np.concatenate(scores)

@@ -39,6 +39,9 @@ def _commands() -> dict[str, Any]:
 def _options() -> list[tuple[str, str]]:
     """Pairs of a command and one spelling of one of its options; "" for the program's own."""
     everything: list[tuple[str, Any]] = [("", get_command(app)), *_commands().items()]
+    for name, command in _commands().items():
+        below = getattr(command, "commands", {})
+        everything += [(f"{name} {inner}", deeper) for inner, deeper in below.items()]
     return [
         (name, spelling)
         for name, command in everything

@@ -23,7 +23,7 @@ from keshikaran.operating_figures import (
 from keshikaran.operating_points import OperatingPoints, choose_operating_points
 from keshikaran.policy import Costs, Policy
 from keshikaran.promises import Unreachable, Unsupported, judge_recall
-from keshikaran.types import Float64Array, LabelArray, Thresholds
+from keshikaran.types import Float64Array, GroupId, LabelArray, Thresholds
 
 _quick = settings(deadline=None, max_examples=50)
 _pairs = st.lists(
@@ -91,6 +91,18 @@ def test_recall_that_labels_cannot_carry_is_aimed_at_all_the_same() -> None:
     assert outcome.observed.value is not None
     assert outcome.observed.value >= 0.9
     assert "at least 9 more are needed" in outcome.words
+
+
+def test_copies_of_an_image_carry_no_promise() -> None:
+    labels, scores = (np.repeat(part, 10) for part in _normal(40, 40))
+    groups = [GroupId(str(number // 10)) for number in range(800)]
+    policy = Policy(min_recall=0.9, max_false_positive_rate=0.05)
+    y, s = labels.astype(np.int8), scores.astype(np.float64)
+    naive = choose_operating_points(y, s, policy, 0.5)
+    honest = choose_operating_points(y, s, policy, 0.5, groups)
+    assert naive.outcomes[0].status == "supported"
+    assert honest.outcomes[0].status == "unsupported"
+    assert honest == choose_operating_points(*_normal(40, 40), policy, 0.5)
 
 
 def test_rate_that_no_threshold_keeps_to_points_at_the_labels() -> None:
@@ -303,3 +315,41 @@ def test_every_upload_is_passed_reviewed_or_blocked(
     assert 0 <= shares.blocked.value + shares.reviewed.value <= 1 + 1e-9
     assert (shares.wrongly_blocked.value or 0) <= shares.blocked.value + 1e-9
     assert (shares.missed.value or 0) <= prevalence + 1e-9
+
+
+def test_every_printed_interval_covers_95_of_100_test_sets() -> None:
+    ones, zeros, apart, prevalence = 200, 600, 2.5, 0.05
+    labels = np.r_[np.ones(ones), np.zeros(zeros)].astype(np.int8)
+    low, high = 0.9, 1.8
+    review, block = (1 / (1 + np.exp(-cut)) for cut in (low, high))
+    found_low, found_high = norm.sf(low - apart), norm.sf(high - apart)
+    false_low, false_high = norm.sf(low), norm.sf(high)
+    blocked = prevalence * found_high + (1 - prevalence) * false_high
+    above = prevalence * found_low + (1 - prevalence) * false_low
+    truth = {
+        "recall": found_low,
+        "rate": false_high,
+        "precision": prevalence * found_high / blocked,
+        "blocked": 1_000 * blocked,
+        "reviewed": 1_000 * (above - blocked),
+        "missed": 1_000 * prevalence * (1 - found_low),
+        "wrongly blocked": 1_000 * (1 - prevalence) * false_high,
+    }
+    covered = dict.fromkeys(truth, 0)
+    for seed in range(1_000):
+        scores = sigmoid(np.random.default_rng(seed).normal(apart * labels, 1.0))
+        found = operating_figures(labels, scores, Thresholds(review, block), prevalence)
+        printed = {
+            "recall": found.review.recall,
+            "rate": found.block.false_positive_rate,
+            "precision": found.block.precision,
+            "blocked": found.blocked,
+            "reviewed": found.reviewed,
+            "missed": found.missed,
+            "wrongly blocked": found.wrongly_blocked,
+        }
+        for name, one in printed.items():
+            covered[name] += one.low <= truth[name] <= one.high
+    assert {name: 930 <= times <= 970 for name, times in covered.items()} == dict.fromkeys(
+        truth, True
+    )

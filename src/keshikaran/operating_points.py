@@ -14,6 +14,7 @@ gives way, which is said.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ from keshikaran.promises import (
     judge_recall,
     percent,
 )
-from keshikaran.types import Float64Array, IntArray, LabelArray, Thresholds
+from keshikaran.types import Float64Array, GroupId, IntArray, LabelArray, Thresholds
 
 _ALMOST = 1e-9
 
@@ -78,11 +79,13 @@ class _Sample:
 
 
 def choose_operating_points(
-    labels: LabelArray, scores: Float64Array, policy: Policy, prevalence: float
+    labels: LabelArray,
+    scores: Float64Array,
+    policy: Policy,
+    prevalence: float,
+    groups: Sequence[GroupId] | None = None,
 ) -> OperatingPoints:
     """Thresholds that do what the policy asks, as far as can be promised.
-
-    Near-duplicates vouch for each other: give one image of each group.
 
     Args:
         labels: int8 [n], both classes present, of images the model was not fitted on.
@@ -90,15 +93,28 @@ def choose_operating_points(
         policy: what is asked.
         prevalence: share of objectionable images among uploads, in (0, 1): the policy's, or the
             labels' if it has none.
+        groups: of near-duplicates, [n]. They are no independent witnesses: the first image of each
+            group and label counts. None: each image stands for itself.
     """
     if policy.costs is not None:
         words = f"the least expected cost of {_cost_words(policy)}"
         return OperatingPoints(costs_thresholds(policy.costs), (), words)
+    if groups is not None:
+        kept = _first_of_each(groups, labels)
+        labels, scores = labels[kept], scores[kept]
     sample = _Sample(labels, scores, *cut_counts(labels, scores), prevalence)
     block = _block(sample, policy)
     review = min(_review(sample, policy, block), block)
     thresholds = Thresholds(review, block)
     return OperatingPoints(thresholds, _outcomes(sample, policy, thresholds), _words(policy))
+
+
+def _first_of_each(groups: Sequence[GroupId], labels: LabelArray) -> list[int]:
+    """Numbers of the images that stand for their group and label, ascending."""
+    first: dict[tuple[GroupId, int], int] = {}
+    for number, (group, label) in enumerate(zip(groups, labels, strict=True)):
+        first.setdefault((group, int(label)), number)
+    return sorted(first.values())
 
 
 def _block(sample: _Sample, policy: Policy) -> float:
