@@ -6,17 +6,21 @@ import time
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from keshikaran.bootstrap import (
     bootstrap,
     bootstrap_estimate,
     difference,
     plan_resampling,
+)
+from keshikaran.types import Float64Array, GroupId, LabelArray
+from keshikaran.weighted_figures import (
+    weighted_average_precision,
+    weighted_mean,
     weighted_roc_auc,
     weighted_share,
 )
-from keshikaran.types import Float64Array, GroupId, LabelArray
 
 
 def _sample(seed: int = 0, ones: int = 100, zeros: int = 300) -> tuple[LabelArray, Float64Array]:
@@ -28,9 +32,22 @@ def test_weights_count_as_if_images_were_repeated() -> None:
     labels, scores = _sample(ones=20, zeros=30)
     scores = np.round(scores, 1)  # with ties
     weights = np.random.default_rng(1).integers(0, 4, len(labels))
-    found = weighted_roc_auc(labels, scores)(weights[None, :].astype(np.float64))
-    expected = roc_auc_score(np.repeat(labels, weights), np.repeat(scores, weights))
-    assert found[0] == pytest.approx(expected)
+    row = weights[None, :].astype(np.float64)
+    repeated = np.repeat(labels, weights), np.repeat(scores, weights)
+    area = weighted_roc_auc(labels, scores)(row)
+    assert area[0] == pytest.approx(roc_auc_score(*repeated))
+    average = weighted_average_precision(labels, scores)(row)
+    assert average[0] == pytest.approx(average_precision_score(*repeated))
+    assert weighted_mean(scores)(row)[0] == pytest.approx(repeated[1].mean())
+    share = weighted_share((scores > 1.0).astype(np.float64), labels.astype(np.float64))(row)
+    assert share[0] == pytest.approx((repeated[1] > 1.0)[repeated[0] == 1].mean())
+
+
+def test_figure_of_a_class_that_was_not_drawn_is_not_defined() -> None:
+    labels, scores = _sample(ones=2, zeros=2)
+    only_zeros = np.array([[0.0, 0.0, 1.0, 3.0]])
+    for figure in (weighted_roc_auc, weighted_average_precision):
+        assert np.isnan(figure(labels, scores)(only_zeros)).all()
 
 
 def test_resamples_have_as_many_of_each_label() -> None:

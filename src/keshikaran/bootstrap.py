@@ -113,38 +113,6 @@ def bootstrap_estimate(
     return Estimate(value, float(low), float(high))
 
 
-def weighted_share(of: Float64Array, among: Float64Array) -> Statistic:
-    """Share of the images `of` (0 or 1, [n]) among the images `among` (0 or 1, [n])."""
-
-    def share(weights: Float64Array) -> Float64Array:
-        whole = weights @ among
-        with np.errstate(invalid="ignore"):
-            found: Float64Array = (weights @ (of * among)) / np.where(whole > 0, whole, np.nan)
-        return found
-
-    return share
-
-
-def weighted_roc_auc(labels: LabelArray, scores: Float64Array) -> Statistic:
-    """Area under the ROC curve; a tie is half right (Hanley and McNeil 1982)."""
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    ones, zeros = (labels[order] == 1).astype(np.float64), (labels[order] == 0).astype(np.float64)
-    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
-
-    def area(weights: Float64Array) -> Float64Array:
-        drawn = weights[:, order]
-        positive = np.add.reduceat(drawn * ones, starts, axis=1)
-        negative = np.add.reduceat(drawn * zeros, starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(axis=1) * negative.sum(axis=1)
-        right = (positive * below).sum(axis=1)
-        found: Float64Array = right / np.where(pairs > 0, pairs, np.nan)
-        return found
-
-    return area
-
-
 def difference(one: Statistic, other: Statistic) -> Statistic:
     """How much larger `one` is than `other` in the same resample."""
 
@@ -152,16 +120,3 @@ def difference(one: Statistic, other: Statistic) -> Statistic:
         return one(weights) - other(weights)
 
     return gap
-
-
-__all__ = [
-    "DEFAULT_RESAMPLES",
-    "Plan",
-    "Statistic",
-    "bootstrap",
-    "bootstrap_estimate",
-    "difference",
-    "plan_resampling",
-    "weighted_roc_auc",
-    "weighted_share",
-]
