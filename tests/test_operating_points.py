@@ -115,6 +115,17 @@ def test_rate_that_no_threshold_keeps_to_points_at_the_labels() -> None:
     assert "their labels may be wrong" in outcome.words
 
 
+@pytest.mark.parametrize("surely_wrong", [1, 20])
+def test_rate_out_of_reach_gets_the_strictest_threshold(surely_wrong: int) -> None:
+    labels = np.r_[np.ones(50), np.zeros(80)].astype(np.int8)
+    wrong = np.full(surely_wrong, 1.0)
+    scores = np.r_[np.full(50, 0.9), wrong, np.linspace(0.1, 0.6, 80 - surely_wrong)]
+    policy = Policy(min_recall=None, max_false_positive_rate=0.05)
+    found = _chosen(labels, scores, policy)
+    assert found.outcomes[0].status == "unreachable"
+    assert np.count_nonzero(scores[labels == 0] >= found.thresholds.block) == surely_wrong
+
+
 # What the thresholds are without promises
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from keshikaran.curves import cut_counts
 from keshikaran.intervals import Estimate, lower_bound, upper_bound
 from keshikaran.operating_figures import band_shares, costs_thresholds
-from keshikaran.policy import Policy
+from keshikaran.policy import Policy, labels_needed
 from keshikaran.promises import (
     Outcome,
     judge_budget,
@@ -122,12 +122,16 @@ def _block(sample: _Sample, policy: Policy) -> float:
     rate = policy.max_false_positive_rate
     if rate is None:
         return _best_f1(sample)
-    n = sample.acceptable
-    bounds = np.array([upper_bound(int(k), n, policy.confidence) for k in np.unique(sample.false)])
-    allowed = np.unique(sample.false)[bounds <= rate]
-    most = int(allowed[-1]) if len(allowed) else int(rate * n + _ALMOST)
-    within = np.flatnonzero(sample.false <= most)
-    return float(sample.cuts[within[-1] if len(within) else 0])
+    n, counts = sample.acceptable, np.unique(sample.false)
+    bounds = np.array([upper_bound(int(k), n, policy.confidence) for k in counts])
+    allowed = counts[bounds <= rate]
+    if len(allowed):
+        most = int(allowed[-1])
+    elif n < labels_needed(rate, policy.confidence):
+        most = max(int(rate * n + _ALMOST), int(counts[0]))
+    else:
+        most = int(counts[0])
+    return float(sample.cuts[np.flatnonzero(sample.false <= most)[-1]])
 
 
 def _best_f1(sample: _Sample) -> float:
