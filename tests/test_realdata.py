@@ -18,10 +18,10 @@ from keshikaran.backbones import load_backbone
 from keshikaran.bundle import Manifest, read_bundle
 from keshikaran.cli.main import main
 from keshikaran.dataset import Dataset, make_dataset
+from keshikaran.dealing import hash_side
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.metrics import compute_metrics
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.split import hash_side
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import Float32Array, ImageId, Label
