@@ -137,18 +137,13 @@ def balance_sides(images: Sequence[LabelledImage], sides: Sequence[Split]) -> li
 def _kept(family: list[ImageId], past: Mapping[ImageId, Split], waiting: set[ImageId]) -> Dealt:
     """A group of which some images were dealt before."""
     before: dict[ImageId, Split] = {i: past[i] for i in family if i in past}
-    judging = [side for side in _JUDGING if side in before.values()]
-    if not judging:
+    judging = next((side for side in _JUDGING if side in before.values()), None)
+    if judging is None:
         return Dealt(dict.fromkeys(family, "train"))
-    twin = min(i for i, side in before.items() if side == judging[0])
-    sides: dict[ImageId, Split] = {}
-    aside: list[SetAside] = []
-    for image_id in family:
-        if image_id in waiting or before.get(image_id) == "train":
-            aside.append(SetAside(image_id, twin, judging[0]))
-        else:
-            sides[image_id] = before.get(image_id, judging[0])
-    return Dealt(sides, aside)
+    taught = {i for i in family if i in waiting or before.get(i) == "train"}
+    sides: dict[ImageId, Split] = {i: before.get(i, judging) for i in family if i not in taught}
+    twin = min(i for i, side in sides.items() if side == judging)
+    return Dealt(sides, [SetAside(image_id, twin, judging) for image_id in taught])
 
 
 def _balanced(

@@ -74,6 +74,7 @@ class SplitReport:
         unknown: lines of a split file that name no labelled image.
         disagreeing: lines of a split file whose value is not the image's label here.
         groups: groups of near-duplicates with at least two labelled images.
+        near_duplicates: labelled images in these groups.
         set_aside: labelled images that take no part, since they would teach what is judged.
         leaks: images on train with a near-duplicate on validation or test.
         moved: images that were on another side before.
@@ -84,6 +85,7 @@ class SplitReport:
     unknown: int = 0
     disagreeing: int = 0
     groups: int = 0
+    near_duplicates: int = 0
     set_aside: int = 0
     leaks: int = 0
     moved: int = 0
@@ -199,13 +201,14 @@ def _report(
     stated: StatedSides | None,
 ) -> SplitReport:
     sides = dealt.sides
-    shared = sum(len(family) > 1 for family in families_of(images, groups).values())
+    shared = [len(family) for family in families_of(images, groups).values() if len(family) > 1]
     return SplitReport(
         _counts(images, sides),
         unassigned=len(images) - len(sides) - len(dealt.set_aside),
         unknown=stated.unknown if stated else 0,
         disagreeing=stated.disagreeing if stated else 0,
-        groups=shared,
+        groups=len(shared),
+        near_duplicates=sum(shared),
         set_aside=len(dealt.set_aside),
         leaks=len(leaks_in(sides, groups)),
         moved=sum(before.get(image_id, side) != side for image_id, side in sides.items()),
