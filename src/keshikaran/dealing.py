@@ -75,7 +75,7 @@ def deal(
     aside: list[SetAside] = []
     fresh: dict[ImageId, Split] = {}
     families = families_of(images, groups)
-    waiting = {item.image_id for item in past.set_aside}
+    waiting = {item.image_id: item.twin for item in past.set_aside}
     for name, family in families.items():
         known = any(image.image_id in past.sides or image.image_id in waiting for image in family)
         if known:
@@ -134,16 +134,22 @@ def balance_sides(images: Sequence[LabelledImage], sides: Sequence[Split]) -> li
     return result
 
 
-def _kept(family: list[ImageId], past: Mapping[ImageId, Split], waiting: set[ImageId]) -> Dealt:
-    """A group of which some images were dealt before."""
+def _kept(
+    family: list[ImageId], past: Mapping[ImageId, Split], waiting: Mapping[ImageId, ImageId]
+) -> Dealt:
+    """A group of which some images were dealt before; those that wait do so for a twin."""
     before: dict[ImageId, Split] = {i: past[i] for i in family if i in past}
     judging = next((side for side in _JUDGING if side in before.values()), None)
     if judging is None:
         return Dealt(dict.fromkeys(family, "train"))
     taught = {i for i in family if i in waiting or before.get(i) == "train"}
     sides: dict[ImageId, Split] = {i: before.get(i, judging) for i in family if i not in taught}
-    twin = min(i for i, side in sides.items() if side == judging)
-    return Dealt(sides, [SetAside(image_id, twin, judging) for image_id in taught])
+    oldest = min(i for i, side in before.items() if side == judging)
+    aside = []
+    for image_id in taught:
+        twin = waiting.get(image_id, oldest)
+        aside.append(SetAside(image_id, twin if sides.get(twin) == judging else oldest, judging))
+    return Dealt(sides, aside)
 
 
 def _balanced(
