@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from keshikaran.cli.audit import audit_command
 from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
@@ -42,6 +43,7 @@ app.command("import-urls")(import_urls_command)
 app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
+app.command("audit")(audit_command)
 app.command("status")(status_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
