@@ -9,18 +9,18 @@ from typing import Annotated
 
 import typer
 
+from keshikaran.cli.audit import audit_command
 from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
     label_command,
-    link_command,
-    split_command,
     status_command,
 )
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.split import link_command, split_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__
@@ -43,6 +43,7 @@ app.command("import-urls")(import_urls_command)
 app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
+app.command("audit")(audit_command)
 app.command("status")(status_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)

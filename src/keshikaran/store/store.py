@@ -145,12 +145,22 @@ class Store:
 
     def entries_of(self, image_id: ImageId) -> list[str]:
         """Every place this image was met, as paths."""
+        return self.places_of([image_id])[image_id]
+
+    def places_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, list[str]]:
+        """Every place each image was met, as paths, in order."""
+        found: dict[ImageId, list[str]] = {image_id: [] for image_id in image_ids}
         with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT root, entry FROM sources WHERE image_id = ? ORDER BY root, entry",
-                (image_id,),
-            )
-            return [place_of(root, entry) for root, entry in rows]
+            for part in chunks_of(len(image_ids), _QUERY_SIZE):
+                ids = image_ids[part]
+                rows = connection.execute(
+                    "SELECT image_id, root, entry FROM sources"
+                    f" WHERE image_id IN ({','.join('?' * len(ids))}) ORDER BY root, entry",
+                    ids,
+                )
+                for image_id, root, entry in rows:
+                    found[ImageId(image_id)].append(place_of(root, entry))
+        return found
 
     def count_images(self) -> int:
         """Number of stored images."""
