@@ -215,11 +215,22 @@ class Store:
             )
             return [LabelEvent(*row) for row in rows]
 
-    def labelled_by_person(self) -> dict[ImageId, Label]:
-        """The images whose label is a person's word that still holds, and that word."""
+    def labels_by_people(self) -> dict[ImageId, Label]:
+        """Labels that are a person's word, as long as it holds."""
         with self._db.reading() as connection:
             rows = connection.execute(
                 "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+            )
+            return {ImageId(image_id): value for image_id, value in rows}
+
+    def settled_labels(self) -> dict[ImageId, Label]:
+        """Labels that a person confirmed or corrected: their word on an image that had one."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+                " AND EXISTS (SELECT 1 FROM label_events AS before"
+                " WHERE before.image_id = claims.image_id AND before.id < claims.event_id"
+                " AND before.value IS NOT NULL)"
             )
             return {ImageId(image_id): value for image_id, value in rows}
 
