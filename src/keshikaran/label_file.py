@@ -117,7 +117,7 @@ def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         msg = f"{path} cannot be read: {words}."

@@ -11,7 +11,7 @@ from keshikaran.pixels.resize import BAR_GREY
 from keshikaran.types import UInt8Array
 
 THUMBNAIL_SIDE = 160
-_QUALITY = 70
+_QUALITY = 60
 
 
 def make_thumbnail(decoder: Decoder, data: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
