@@ -78,7 +78,7 @@ def test_nothing_typed_shows_the_help(capsys: Captured) -> None:
         ("bogus", "No such command"),
         ("train --bogus", "No such option"),
         ("predict", "Missing argument"),
-        ("label x", "Missing option"),
+        ("label x", "--value is missing"),
         ("train --precision int8", "int8"),
         ("train --recipe magic", "magic"),
         ("train --resize bend", "bend"),
