@@ -97,9 +97,8 @@ def test_reference_names_no_option_that_does_not_exist() -> None:
 
 def test_documents_name_no_command_that_does_not_exist() -> None:
     code = re.findall(r"```.*?```|`[^`\n]+`", _text(), re.DOTALL)
-    named = {
-        match for text in code for match in re.findall(r"(?:^|[`\n])keshikaran ([a-z]+)\b", text)
-    }
+    command = r"(?:^|[`\n])keshikaran ([a-z]+(?:-[a-z]+)*)"
+    named = {match for text in code for match in re.findall(command, text)}
     assert {"train", "predict"} <= named <= set(_commands())
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keshikaran.store import DuplicatePair, ImageRecord, Store, check_store, group_of
-from keshikaran.types import ImageId
+from keshikaran.types import GroupId, ImageId
 
 
 def _id(number: int) -> ImageId:
@@ -36,8 +36,8 @@ def test_pairs_make_groups(store: Store) -> None:
     assert _sets(store) == [[1, 2, 3], [5, 6]]
     assert store.groups.pairs(_id(2)) == [_pair(1, 2), _pair(2, 3)]
     groups = store.groups.of_images()
-    assert groups[_id(1)] == groups[_id(3)] == _id(1)
-    assert group_of(_id(4), groups) == _id(4)
+    assert groups[_id(1)] == groups[_id(3)] == GroupId(_id(1))
+    assert group_of(_id(4), groups) == GroupId(_id(4))
 
 
 def test_the_same_pair_twice_is_one(store: Store) -> None:
@@ -50,14 +50,14 @@ def test_a_group_keeps_its_name_as_it_grows(store: Store) -> None:
     store.groups.record([_pair(3, 4)])
     store.groups.record([_pair(1, 3)])
     store.groups.record([_pair(2, 4)])
-    assert set(store.groups.of_images().values()) == {_id(3)}
+    assert set(store.groups.of_images().values()) == {GroupId(_id(3))}
     assert _sets(store) == [[1, 2, 3, 4]]
 
 
 def test_of_two_groups_that_become_one_the_larger_ones_name_stays(store: Store) -> None:
     store.groups.record([_pair(1, 2), _pair(6, 7), _pair(7, 8)])
     store.groups.record([_pair(2, 6)])
-    assert set(store.groups.of_images().values()) == {_id(6)}
+    assert set(store.groups.of_images().values()) == {GroupId(_id(6))}
     assert _sets(store) == [[1, 2, 6, 7, 8]]
 
 

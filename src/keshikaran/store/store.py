@@ -22,6 +22,7 @@ from keshikaran.store.records import (
     Added,
     Contradiction,
     ImageRecord,
+    LabelEvent,
     LabelledImage,
     SetAside,
     SourceEntry,
@@ -144,12 +145,22 @@ class Store:
 
     def entries_of(self, image_id: ImageId) -> list[str]:
         """Every place this image was met, as paths."""
+        return self.places_of([image_id])[image_id]
+
+    def places_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, list[str]]:
+        """Every place each image was met, as paths, in order."""
+        found: dict[ImageId, list[str]] = {image_id: [] for image_id in image_ids}
         with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT root, entry FROM sources WHERE image_id = ? ORDER BY root, entry",
-                (image_id,),
-            )
-            return [place_of(root, entry) for root, entry in rows]
+            for part in chunks_of(len(image_ids), _QUERY_SIZE):
+                ids = image_ids[part]
+                rows = connection.execute(
+                    "SELECT image_id, root, entry FROM sources"
+                    f" WHERE image_id IN ({','.join('?' * len(ids))}) ORDER BY root, entry",
+                    ids,
+                )
+                for image_id, root, entry in rows:
+                    found[ImageId(image_id)].append(place_of(root, entry))
+        return found
 
     def count_images(self) -> int:
         """Number of stored images."""
@@ -179,6 +190,49 @@ class Store:
         """Append a person's word; None takes it back, so that what imports say holds again."""
         with self._catalogue.changing() as changes:
             say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
+
+    def label_many_by_person(
+        self, words: Sequence[tuple[ImageId, Label | None, str]], *, who: str
+    ) -> None:
+        """Append what a person says about many images, all of it or nothing.
+
+        Args:
+            words: image, label (None takes an earlier word back), and the reason.
+            who: the person.
+        """
+        now = _now()
+        with self._catalogue.changing() as changes:
+            for image_id, value, why in words:
+                say(changes, image_id, value, by="person", claim="", who=who, why=why, at=now)
+
+    def label_history(self, image_id: ImageId) -> list[LabelEvent]:
+        """Everything that was ever said about an image, the oldest first."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT value, kind, claim, who, why, at FROM label_events"
+                " WHERE image_id = ? ORDER BY id",
+                (image_id,),
+            )
+            return [LabelEvent(*row) for row in rows]
+
+    def labels_by_people(self) -> dict[ImageId, Label]:
+        """Labels that are a person's word, as long as it holds."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+            )
+            return {ImageId(image_id): value for image_id, value in rows}
+
+    def settled_labels(self) -> dict[ImageId, Label]:
+        """Labels that a person confirmed or corrected: their word on an image that had one."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+                " AND EXISTS (SELECT 1 FROM label_events AS before"
+                " WHERE before.image_id = claims.image_id AND before.id < claims.event_id"
+                " AND before.value IS NOT NULL)"
+            )
+            return {ImageId(image_id): value for image_id, value in rows}
 
     def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
         """Append that an imported claim no longer holds."""
