@@ -52,6 +52,7 @@ class Run:
 
 
 def main() -> None:
+    """Five salts, two kinds of labels."""
     arguments = parser(__doc__)
     arguments.add_argument("--share", type=float, default=0.1, help="share of test images copied")
     arguments.add_argument("--workspace", type=Path, help="the photographs, imported already")

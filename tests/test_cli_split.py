@@ -158,9 +158,14 @@ def test_training_leaves_out_what_is_set_aside_and_says_so(
     assert (images["set_aside"], images["near_duplicates"], images["leaks"]) == (1, 2, 0)
     page = Path(found["report_path"]).read_text(encoding="utf-8")
     assert "set_aside" in page
+    assert "not kept out of training" not in page
+    status = json.loads(cli(capsys, "status", "--json", "-w", workspace).out)
+    assert status["set_aside"] == 1
     leaky = json.loads(_run(capsys, backbone_file, workspace, "train", "--no-guard", "--json").out)
     assert sum(sum(side.values()) for side in leaky["split"].values()) == 240
     assert (leaky["images"]["set_aside"], leaky["images"]["leaks"]) == (0, 1)
+    page = Path(leaky["report_path"]).read_text(encoding="utf-8")
+    assert "copies of test images not kept out of training" in page
 
 
 # Features that are there already

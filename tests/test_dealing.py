@@ -183,6 +183,30 @@ def test_groups_known_from_the_start_are_dealt_alike_in_any_order(
     assert first.set_aside == []
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thousand_images_more_move_none_of_the_old_ones(seed: int) -> None:
+    rng = random.Random(seed)
+    ids = [an_id(f"more {number}") for number in range(2000)]
+    there, new = ids[:1000], rng.sample(ids[1000:], 1000)
+    groups: dict[ImageId, GroupId] = {}
+    before = past = _dealt(there, groups)
+    while new:
+        size = rng.randint(1, 200)
+        portion, new = new[:size], new[size:]
+        for image_id in portion[::3]:  # copies of old images, of which two become one group
+            members = {image_id, *rng.sample(there, 2)}
+            joined = {groups[i] for i in members if i in groups}
+            members |= {i for i, group in groups.items() if group in joined}
+            groups.update(dict.fromkeys(members, GroupId(image_id)))
+        there = there + portion
+        past = _dealt(there, groups, past)
+        assert leaks_in(past.sides, groups) == []
+    aside = {item.image_id for item in past.set_aside}
+    stayed = {i: side for i, side in before.sides.items() if i not in aside}
+    assert stayed.items() <= past.sides.items()
+    assert {before.sides[i] for i in aside & before.sides.keys()} == {"train"}
+
+
 # Balancing whole groups
 
 
