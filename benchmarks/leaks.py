@@ -40,8 +40,10 @@ class Run:
     """What happened to the copies in one workspace."""
 
     planted: int
-    grouped: int
+    missed: list[str]
     trained: int
+    tested: int
+    kept_out: int
     moved: int
     named: int
     trained_unguarded: int
@@ -93,8 +95,14 @@ def run(place: Workspace, salt: str, seed: int, share: float, *, wrong: bool) ->
         sides = store.splits()
         groups = store.groups.of_images()
         labels = {image.image_id: image.label for image in store.labelled_images()}
+        out = {item.image_id for item in store.set_aside()}
         guarded = compare_leaks(features, labels, sides, groups)
         listed = _listed(tools)
+        missed = [
+            Path(store.entries_of(copy)[0]).stem.split("-")[-1]
+            for copy, original in planted.items()
+            if not _same(groups, copy, original)
+        ]
 
         features = _split(tools, SplitScheme(salt=salt, guard=False))
         bare = store.splits()
@@ -106,8 +114,10 @@ def run(place: Workspace, salt: str, seed: int, share: float, *, wrong: bool) ->
         aside = {item.image_id for item in store.set_aside()}
     return Run(
         planted=len(planted),
-        grouped=sum(_same(groups, copy, original) for copy, original in planted.items()),
+        missed=missed,
         trained=sum(sides.get(copy) == "train" for copy in planted),
+        tested=sum(sides.get(copy) == "test" for copy in planted),
+        kept_out=len(planted.keys() & out),
         moved=sum(sides.get(image_id) != side for image_id, side in before.items()),
         named=len(planted.keys() & listed),
         trained_unguarded=len(there),
@@ -144,9 +154,12 @@ def _show(labels: str, runs: list[Run]) -> None:
         f"copies under {labels}",
         {
             "planted, five salts together": total(lambda run: run.planted),
-            "grouped with their original": total(lambda run: run.grouped),
+            "grouped with their original": total(lambda run: run.planted - len(run.missed)),
+            "not grouped": ", ".join(sorted(kind for run in runs for kind in run.missed)) or "none",
             "named by the audit": total(lambda run: run.named),
             "on train after split": total(lambda run: run.trained),
+            "on test after split": total(lambda run: run.tested),
+            "set aside after split": total(lambda run: run.kept_out),
             "old images that changed sides": total(lambda run: run.moved),
             "guard off: on train": total(lambda run: run.trained_unguarded),
             "guard off: named as leaks": total(lambda run: run.leaks_named),

@@ -60,9 +60,9 @@ def plant(
     """
     labels = {image.image_id: image.label for image in store.labelled_images()}
     planted: dict[ImageId, ImageId] = {}
-    for number, (image_id, data) in enumerate(_copies(store, image_ids)):
+    for number, (image_id, kind, data) in enumerate(_copies(store, image_ids)):
         label: Label = labels[image_id] if not wrong else (0 if labels[image_id] else 1)
-        path = folder / _NAMES[label] / f"repost-{number}.jpg"
+        path = folder / _NAMES[label] / f"repost-{number}-{kind}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         planted[image_id_of(data)] = image_id
@@ -70,11 +70,12 @@ def plant(
     return planted
 
 
-def _copies(store: Store, image_ids: Sequence[ImageId]) -> Iterator[tuple[ImageId, bytes]]:
+def _copies(store: Store, image_ids: Sequence[ImageId]) -> Iterator[tuple[ImageId, str, bytes]]:
     """One kind after the other."""
     extensions = store.extension_of(image_ids)
-    makers = list(COPIES.values())
+    kinds = list(COPIES)
     for number, image_id in enumerate(image_ids):
         with Image.open(store.blobs.path_of(image_id, extensions[image_id])) as opened:
             picture = ImageOps.exif_transpose(opened).convert("RGB")
-        yield image_id, makers[number % len(makers)](picture)
+        kind = kinds[number % len(kinds)]
+        yield image_id, kind, COPIES[kind](picture)

@@ -71,6 +71,19 @@ def test_a_new_image_joins_its_twin(side: Split) -> None:
         assert _dealt([old, new], _together([old, new]), past) == Dealt({old: side, new: side}, [])
 
 
+def test_a_new_image_that_contradicts_what_judges_is_set_aside() -> None:
+    test, agrees, contradicts = _ON["test"][0], *_ON["train"][:2]
+    groups = _together([test, agrees, contradicts])
+    images = [*_images([test, agrees], 1), *_images([contradicts], 0)]
+    found = deal(images, groups, _dealt([test], {}))
+    assert found.sides == {test: "test", agrees: "test"}
+    assert found.set_aside == [SetAside(contradicts, test, "test")]
+    train = _ON["train"][9]
+    images = [*_images([train], 1), *_images([contradicts], 0)]
+    found = deal(images, _together([train, contradicts]), _dealt([train], {}))
+    assert found.sides == {train: "train", contradicts: "train"}
+
+
 @pytest.mark.parametrize("judging", ["validation", "test"])
 def test_where_groups_become_one_the_training_twins_are_set_aside(judging: Split) -> None:
     kept, first, second, new = _ON[judging][0], *_ON["train"][:2], _ON["train"][2]
