@@ -15,20 +15,22 @@ from math import log10
 import numpy as np
 
 from keshikaran.alignment import TURNS, Turn, turned
-from keshikaran.types import Float32Array, IntArray, UInt8Array
+from keshikaran.types import Float32Array, IntArray, UInt8Array, chunks_of
 
 _FIT_ROWS = 20_000
-_SPREAD_ROWS = 2_000
+_SPREAD_ROWS = 1_000
 _BLOCK_CELLS = 1 << 24
 _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
-_SPREADS = 12.5
+_SPREADS = 12.0
 _HIGHEST_CUT = 0.97
 _SKETCH_DIMS = 96
-_SKETCH_SPREADS = 7.0
+_SKETCH_SPREADS = 8.0
 _TINY = 1e-6
+
+_UNDONE: dict[Turn, Turn] = {"left": "right", "right": "left"}  # any other undoes itself
 
 # Upright and mirrored copies have like features; their sketches would only add false ones.
 _TURNING: tuple[Turn, ...] = tuple(turn for turn in TURNS if turn not in {"none", "mirror"})
@@ -100,7 +102,9 @@ def _whitened(features: Float32Array) -> Float32Array:
     ridge = max(_RIDGE, _RIDGE_OF_FEW / len(sample)) * float(np.trace(covariance)) + _TINY
     covariance[np.diag_indices_from(covariance)] += np.float32(ridge)
     factor = np.linalg.inv(np.linalg.cholesky(covariance))
-    result: Float32Array = (features - mean) @ factor.T
+    result = np.empty_like(features)
+    for part in chunks_of(len(features), _FIT_ROWS):
+        result[part] = (features[part] - mean) @ factor.T
     return result
 
 
@@ -109,19 +113,15 @@ def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tupl
     plain = sketches.astype(np.float32)
 
     def projected(turn: Turn) -> Float32Array:
-        return _unit((turned(plain, turn).reshape(len(plain), -1) - mean) @ basis)
+        flat = turned(plain, turn).reshape(len(plain), -1)
+        return _unit(((flat - mean) @ basis).astype(np.float32, copy=False))
 
     rows = projected("none")
     cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
         for a, b in _capped(list(_pairs_above(rows, projected(turn), fresh, cut))):
-            yield ((a, b), turn) if a < b else ((b, a), inverse(turn))
-
-
-def inverse(turn: Turn) -> Turn:
-    """What undoes a turn."""
-    return {"left": "right", "right": "left"}.get(turn, turn)  # type: ignore[return-value]
+            yield ((a, b), turn) if a < b else ((b, a), _UNDONE.get(turn, turn))
 
 
 def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
@@ -158,29 +158,30 @@ def _spread(rows: Float32Array, columns: Float32Array) -> float:
 def _pairs_above(
     rows: Float32Array, columns: Float32Array, fresh: np.ndarray, cut: float
 ) -> Iterator[_Pairs]:
-    """Each fresh row with the columns before it, where old images come before fresh ones."""
-    order = np.concatenate([np.flatnonzero(~fresh), np.flatnonzero(fresh)])
-    rows, columns = rows[order], columns[order]
-    start = int((~fresh).sum())
-    while start < len(rows):
-        end = min(len(rows), start + max(1, _BLOCK_CELLS // len(rows)))
-        cosines = rows[start:end] @ columns[:end].T
+    """Each fresh row with every column that is old, and with the fresh ones before it."""
+    numbers = np.flatnonzero(fresh)
+    some_are_old = len(numbers) < len(fresh)
+    for part in chunks_of(len(numbers), max(1, _BLOCK_CELLS // len(fresh))):
+        own = numbers[part]
+        end = len(fresh) if some_are_old else int(own[-1])
+        if not end:
+            continue
+        cosines = rows[own] @ columns[:end].T
         row, column = np.divmod(np.flatnonzero(cosines > cut), end)
-        earlier = column < row + start
-        row, column = row[earlier], column[earlier]
-        values = cosines[row, column]
+        values, row = cosines[row, column], own[row]
+        due = ~fresh[column] | (column < row)
+        row, column, values = row[due], column[due], values[due]
         kept = _best(row, values, _MOST_PER_ROW)
-        row, column = order[row[kept] + start], order[column[kept]]
-        yield _Pairs(row, column, values[kept])
-        start = end
+        yield _Pairs(row[kept], column[kept], values[kept])
 
 
 def _capped(parts: list[_Pairs]) -> list[tuple[int, int]]:
     """Pairs that are among the most similar ones of either image."""
-    rows, columns, cosines = (
-        np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
-        for name in ("rows", "columns", "cosines")
-    )
+    if not parts:
+        return []
+    rows = np.concatenate([part.rows for part in parts])
+    columns = np.concatenate([part.columns for part in parts])
+    cosines = np.concatenate([part.cosines for part in parts])
     kept = np.union1d(
         _best(rows, cosines, _MOST_PER_IMAGE), _best(columns, cosines, _MOST_PER_IMAGE)
     ).astype(np.int64)

@@ -116,7 +116,7 @@ def group_images(
     new = set(image_ids) - groups.compared(rules)
     candidates: list[Candidate] = []
     found = 0
-    if new:
+    if len(image_ids) > 1 and new:
         extensions = sources.store.extension_of(image_ids)
         image_ids = [image_id for image_id in image_ids if image_id in extensions]
         fresh = np.array([image_id in new for image_id in image_ids], dtype=bool)

@@ -41,7 +41,7 @@ def _correlations(first: Small, second: Small) -> Float32Array:
     """Correlation at each scale and shift, float32 [scales, S, S]; -1 where undefined."""
     products = np.fft.irfft2(first.spectra * np.conj(second.spectra), s=(FIELD, FIELD))
     products = products[:, _SHIFTS[:, None], _SHIFTS]
-    result = np.full_like(products, -1)
+    result = np.full(products.shape, -1, dtype=np.float32)
     (shape,) = first.shapes
     for k, other in enumerate(second.shapes):
         rows, columns = _overlap(shape[0], other[0]), _overlap(shape[1], other[1])

@@ -12,7 +12,7 @@ import numpy as np
 
 from keshikaran.alignment.picture import LEVELS, Layer
 from keshikaran.alignment.place import Place
-from keshikaran.types import Float32Array
+from keshikaran.types import Float32Array, Float64Array
 
 _STEPS = (6, 4, 4)
 _STRIDES = (1, 2, 2)
@@ -66,7 +66,8 @@ def refine(first: Layer, second: Layer, place: Place, level: int) -> Place | Non
         down, across = down - zoom * step[0], across - zoom * step[1]
         if abs(step[0]) + abs(step[1]) + abs(step[2]) * side / 2 < _STILL:
             break
-    return Place(1 / zoom, -down / zoom, -across / zoom, side, place.correlation)
+    shift = (float(-down / zoom), float(-across / zoom))
+    return Place(float(1 / zoom), *shift, side, place.correlation)
 
 
 def lay(first: Layer, second: Layer, place: Place) -> Laid:
@@ -77,7 +78,7 @@ def lay(first: Layer, second: Layer, place: Place) -> Laid:
     return Laid(first.grey[y, x], _warped(second.grey, rows[y], columns[x]))
 
 
-def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> np.ndarray:
+def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> Float64Array:
     """Down, across and zoom that bring the first picture closer to the second."""
     a, b = a - a.mean(), b - b.mean()
     gain = max(0.2, float(a @ b) / max(float(b @ b), 1e-3))
@@ -87,7 +88,8 @@ def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> np.ndarray:
     slopes = slopes - slopes.mean(axis=1, keepdims=True)
     weighted = slopes * weights
     step = np.linalg.solve(weighted @ slopes.T + _RIDGE, weighted @ difference)
-    return np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+    result: Float64Array = np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
+    return result
 
 
 def _within(places: Float32Array, length: int) -> slice:

@@ -20,7 +20,7 @@ LEVELS = (40, 80, THUMBNAIL)
 SPAN = 1.32
 """How much larger or smaller one picture may show the same things than the other."""
 
-SCALES = np.exp(np.linspace(-np.log(SPAN), np.log(SPAN), 9))
+SCALES = np.exp(np.linspace(-np.log(SPAN), np.log(SPAN), 7))
 FIELD = 48
 
 _BLURS = (0.8, 0.8, 0.6)
@@ -69,11 +69,12 @@ class Layer:
         Changes are by shifting the picture down, across, and by enlarging it.
         """
         if stride not in self._templates:
-            down, across = (slope[::stride, ::stride] for slope in np.gradient(self.grey))
+            slopes = [np.gradient(self.grey, axis=axis) for axis in (0, 1)]
+            down, across = (slope[::stride, ::stride] for slope in slopes)
             rows = np.arange(0, self.grey.shape[0], stride, dtype=np.float32)[:, None]
             columns = np.arange(0, self.grey.shape[1], stride, dtype=np.float32)
-            slopes = np.stack([down, across, down * rows + across * columns])
-            self._templates[stride] = (self.grey[::stride, ::stride], slopes)
+            changes = np.stack([down, across, down * rows + across * columns])
+            self._templates[stride] = (self.grey[::stride, ::stride], changes)
         return self._templates[stride]
 
 

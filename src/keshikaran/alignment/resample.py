@@ -30,15 +30,13 @@ def resized(grey: Float32Array, height: int, width: int) -> Float32Array:
     if grey.shape == (height, width):
         return grey
     down, across = _weights(grey.shape[0], height), _weights(grey.shape[1], width)
-    result: Float32Array = down @ grey @ across.T
-    return result
+    return (down @ grey @ across.T).astype(np.float32, copy=False)
 
 
 def blurred(grey: Float32Array, sigma: float) -> Float32Array:
     """The picture under a Gaussian of `sigma` pixels, float32 [H, W]."""
     down, across = _gaussian(grey.shape[0], sigma), _gaussian(grey.shape[1], sigma)
-    result: Float32Array = down @ grey @ across.T
-    return result
+    return (down @ grey @ across.T).astype(np.float32, copy=False)
 
 
 @lru_cache(maxsize=1024)
