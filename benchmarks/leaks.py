@@ -1,8 +1,8 @@
 """What planted copies of test images do to a split and to its figures, with and without the guard.
 
-A tenth of the test images is copied (JPEG 50, half size, crop, flip, watermark, brighter), given
-other names, and imported into a workspace that was split before: once under the labels that the
-originals have, once under the opposite ones. Five salts are five test sets.
+A tenth of the test images is copied in nine ways (`tests/transforms.py`), given other names, and
+imported into a workspace that was split before: once under the labels that the originals have, once
+under the opposite ones. Five salts are five test sets.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from planting_support import plant, some_of
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(300)]
 
 _EVERY = 8
+_KINDS = ("jpeg50", "half", "flip", "watermark", "brightness")
 _SHARE = 0.25
 
 
@@ -47,7 +48,7 @@ def test_planted_copies_of_test_images_never_train_and_are_all_named(
     with open_tools(place, options) as tools:
         before = tools.store.splits()
         chosen = some_of(tools.store, "test", _SHARE, seed=1)
-        planted = plant(tools.store, chosen, tmp_path / "reposts", wrong=wrong)
+        planted = plant(tools.store, chosen, tmp_path / "reposts", wrong=wrong, kinds=_KINDS)
         assert len(planted) == len(chosen) >= 8
         report = prepare(tools, options, SilentProgress()).split
         sides = tools.store.splits()
