@@ -71,6 +71,19 @@ def test_a_new_image_joins_its_twin(side: Split) -> None:
         assert _dealt([old, new], _together([old, new]), past) == Dealt({old: side, new: side}, [])
 
 
+def test_a_new_image_that_contradicts_what_judges_is_set_aside() -> None:
+    test, agrees, contradicts = _ON["test"][0], *_ON["train"][:2]
+    groups = _together([test, agrees, contradicts])
+    images = [*_images([test, agrees], 1), *_images([contradicts], 0)]
+    found = deal(images, groups, _dealt([test], {}))
+    assert found.sides == {test: "test", agrees: "test"}
+    assert found.set_aside == [SetAside(contradicts, test, "test")]
+    train = _ON["train"][9]
+    images = [*_images([train], 1), *_images([contradicts], 0)]
+    found = deal(images, _together([train, contradicts]), _dealt([train], {}))
+    assert found.sides == {train: "train", contradicts: "train"}
+
+
 @pytest.mark.parametrize("judging", ["validation", "test"])
 def test_where_groups_become_one_the_training_twins_are_set_aside(judging: Split) -> None:
     kept, first, second, new = _ON[judging][0], *_ON["train"][:2], _ON["train"][2]
@@ -181,6 +194,30 @@ def test_groups_known_from_the_start_are_dealt_alike_in_any_order(
     first = deal(images, _connected(pairs), Dealt(), balance=balance)
     assert first == deal(shuffled, _connected(others), Dealt(), balance=balance)
     assert first.set_aside == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thousand_images_more_move_none_of_the_old_ones(seed: int) -> None:
+    rng = random.Random(seed)
+    ids = [an_id(f"more {number}") for number in range(2000)]
+    there, new = ids[:1000], rng.sample(ids[1000:], 1000)
+    groups: dict[ImageId, GroupId] = {}
+    before = past = _dealt(there, groups)
+    while new:
+        size = rng.randint(1, 200)
+        portion, new = new[:size], new[size:]
+        for image_id in portion[::3]:  # copies of old images, of which two become one group
+            members = {image_id, *rng.sample(there, 2)}
+            joined = {groups[i] for i in members if i in groups}
+            members |= {i for i, group in groups.items() if group in joined}
+            groups.update(dict.fromkeys(members, GroupId(image_id)))
+        there = there + portion
+        past = _dealt(there, groups, past)
+        assert leaks_in(past.sides, groups) == []
+    aside = {item.image_id for item in past.set_aside}
+    stayed = {i: side for i, side in before.sides.items() if i not in aside}
+    assert stayed.items() <= past.sides.items()
+    assert {before.sides[i] for i in aside & before.sides.keys()} == {"train"}
 
 
 # Balancing whole groups

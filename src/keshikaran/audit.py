@@ -110,7 +110,7 @@ class Findings:
         leaks: by image id.
         groups: the largest first.
         contradictions: the same bytes under two labels.
-        set_aside: images that take no part, since they would leak.
+        set_aside: images that take no part, since they are copies of what is judged.
         tiny: slices of the test set, the smallest first.
     """
 

@@ -1,6 +1,6 @@
-"""An audit: featurize → look at the split → fit and judge, with and without what leaks.
+"""An audit: featurize → find copies → look at the split → fit and judge, with and without leaks.
 
-Stores features, and nothing else: the split stays as it is.
+Stores features and groups, and nothing else: the split stays as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from keshikaran.errors import NotEnoughImagesError
 from keshikaran.featurize import FeatureTable
 from keshikaran.head import FitResult, fit_head
 from keshikaran.metrics import ScoredSet, choose_thresholds, compute_metrics
-from keshikaran.preparation import Tools, featurize_labelled, open_cached_tools
+from keshikaran.preparation import Tools, featurize_labelled, group_labelled, open_cached_tools
 from keshikaran.split import SplitScheme, plan_split, stored_scheme
 from keshikaran.store import Store, Workspace
 from keshikaran.training_run import TrainingOptions
@@ -114,6 +114,7 @@ def audit(
     progress = progress or SilentProgress()
     with open_cached_tools(workspace, options) as tools:
         features = featurize_labelled(tools, progress)
+        group_labelled(tools, features, progress)
         stored = bool(tools.store.split_scheme())
         if stored:
             dealt = Dealt(tools.store.splits(), tools.store.set_aside())

@@ -29,7 +29,8 @@ class Dealt:
 
     Attributes:
         sides: side of each image that has one.
-        set_aside: images that get none, since they would teach what is judged; by image id.
+        set_aside: images that get none, since they would teach what is judged, or are copies of
+            it under the other label; by image id.
     """
 
     sides: Mapping[ImageId, Split] = field(default_factory=dict)
@@ -60,7 +61,7 @@ def deal(
     A group of which no image was dealt before goes where the hash of its smallest id says. What
     was dealt before stays, and a new image joins its group: on test, else on validation, else on
     train. Training images of a group that also judges are set aside, and come back to train once
-    it judges no more.
+    it judges no more. So are new images that contradict the label of those that judge.
 
     Args:
         images: labelled, in any order; the result does not depend on it.
@@ -79,7 +80,7 @@ def deal(
     for name, family in families.items():
         known = any(image.image_id in past.sides or image.image_id in waiting for image in family)
         if known:
-            kept = _kept([image.image_id for image in family], past.sides, waiting)
+            kept = _kept(family, past.sides, waiting)
             sides.update(kept.sides)
             aside.extend(kept.set_aside)
         else:
@@ -135,18 +136,23 @@ def balance_sides(images: Sequence[LabelledImage], sides: Sequence[Split]) -> li
 
 
 def _kept(
-    family: list[ImageId], past: Mapping[ImageId, Split], waiting: Mapping[ImageId, ImageId]
+    family: Sequence[LabelledImage],
+    past: Mapping[ImageId, Split],
+    waiting: Mapping[ImageId, ImageId],
 ) -> Dealt:
     """A group of which some images were dealt before; those that wait do so for a twin."""
-    before: dict[ImageId, Split] = {i: past[i] for i in family if i in past}
+    ids = [image.image_id for image in family]
+    before: dict[ImageId, Split] = {i: past[i] for i in ids if i in past}
     judging = next((side for side in _JUDGING if side in before.values()), None)
     if judging is None:
-        return Dealt(dict.fromkeys(family, "train"))
-    taught = {i for i in family if i in waiting or before.get(i) == "train"}
-    sides: dict[ImageId, Split] = {i: before.get(i, judging) for i in family if i not in taught}
+        return Dealt(dict.fromkeys(ids, "train"))
+    labels = {image.label for image in family if before.get(image.image_id) == judging}
+    out = {i for i in ids if i in waiting or before.get(i) == "train"}
+    out |= {i.image_id for i in family if i.image_id not in before and i.label not in labels}
+    sides: dict[ImageId, Split] = {i: before.get(i, judging) for i in ids if i not in out}
     oldest = min(i for i, side in before.items() if side == judging)
     aside = []
-    for image_id in taught:
+    for image_id in out:
         twin = waiting.get(image_id, oldest)
         aside.append(SetAside(image_id, twin if sides.get(twin) == judging else oldest, judging))
     return Dealt(sides, aside)

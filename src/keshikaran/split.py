@@ -75,7 +75,7 @@ class SplitReport:
         disagreeing: lines of a split file whose value is not the image's label here.
         groups: groups of near-duplicates with at least two labelled images.
         near_duplicates: labelled images in these groups.
-        set_aside: labelled images that take no part, since they would teach what is judged.
+        set_aside: labelled images that take no part, since they are copies of what is judged.
         leaks: images on train with a near-duplicate on validation or test.
         moved: images that were on another side before.
         scheme: how the sides were chosen.

@@ -33,6 +33,7 @@ from keshikaran.preparation import (
     Tools,
     engine_opener,
     featurize_labelled,
+    group_labelled,
     open_tools,
     split_labelled,
 )
@@ -86,6 +87,8 @@ def train(
             with clock.stage("featurize"):
                 ahead.finish()
                 features = featurize_labelled(tools, progress)
+        with clock.stage("group"):
+            group_labelled(tools, features, progress)
         with clock.stage("split"):
             prepared = split_labelled(tools, features, options)
             data = prepared.data
@@ -324,11 +327,16 @@ def _settings(manifest: Manifest) -> dict[str, str]:
         "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
         f" contract {manifest.pixel_contract}",
         "head": manifest.recipe["name"] + ("" if c is None else f", C = {c:g}"),
-        "split scheme": manifest.training_set["split_scheme"]["name"],
+        "split scheme": manifest.training_set["split_scheme"]["name"] + _unguarded(manifest),
         "training set": manifest.training_set["digest"][:12],
         "prevalence": f"{manifest.prevalence:.4f}",
         "thresholds": manifest.thresholds_chosen_for,
     }
+
+
+def _unguarded(manifest: Manifest) -> str:
+    guard = manifest.training_set["split_scheme"]["guard"]
+    return "" if guard else ", copies of test images not kept out of training"
 
 
 class _Clock:

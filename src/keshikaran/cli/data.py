@@ -116,6 +116,7 @@ def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
             "contradictory": len(contradictions),
             "skipped": len(store.skipped()),
             "split": store.split_scheme().get("name"),
+            "set_aside": len(store.set_aside()),
             "latest_model": _text(place.latest_model()),
         }
     if as_json:

@@ -88,8 +88,8 @@ def say_split(report: SplitReport, workspace: Path | None) -> None:
         say(f"{report.moved:,} images changed sides: figures of earlier models are not comparable.")
     if report.set_aside:
         say(
-            f"{report.set_aside:,} images are set aside: they would teach what validation and"
-            " test images look like."
+            f"{report.set_aside:,} images are set aside and take no part: copies of validation or"
+            " test images."
         )
     if report.leaks:
         say(

@@ -97,11 +97,11 @@ class DuplicatePair:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A labelled image that takes no part, since it would leak.
+    """A labelled image that takes no part, since it would leak, or contradicts what judges.
 
     Attributes:
         image_id: the image.
-        twin: the member of its group on a side that it must not teach.
+        twin: a member of its group on a side that it must neither teach nor blur.
         side: that side.
     """
 
