@@ -151,6 +151,12 @@ class Store:
             )
             return [place_of(root, entry) for root, entry in rows]
 
+    def image_ids(self) -> list[ImageId]:
+        """Ids of all stored images, ascending."""
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT image_id FROM images ORDER BY image_id")
+            return [ImageId(row[0]) for row in rows]
+
     def count_images(self) -> int:
         """Number of stored images."""
         with self._db.reading() as connection:
@@ -193,6 +199,18 @@ class Store:
                 " WHERE value IS NOT NULL ORDER BY position"
             )
             return [LabelledImage(ImageId(i), o, v) for i, o, v in rows]
+
+    def labels_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, Label]:
+        """Labels of those of `image_ids` that have a usable one."""
+        found: dict[ImageId, Label] = {}
+        with self._db.reading() as connection:
+            for part in chunks_of(len(image_ids), _QUERY_SIZE):
+                ids = image_ids[part]
+                marks = ",".join("?" * len(ids))
+                query = f"SELECT image_id, value FROM labels WHERE image_id IN ({marks})"
+                rows = connection.execute(query, ids)
+                found.update((ImageId(i), value) for i, value in rows if value is not None)
+        return found
 
     def contradictions(self) -> list[Contradiction]:
         """Images that imports label both ways and no person has decided."""
