@@ -92,7 +92,7 @@ def read_arrays(path: Path) -> ArrayFile:
     view = memoryview(data)
     digest = view[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]
     rest = view[len(_MAGIC) + _DIGEST_BYTES :]
-    if view[: len(_MAGIC)] != _MAGIC or hashlib.sha256(rest).digest() != digest:
+    if bytes(view[: len(_MAGIC)]) != _MAGIC or hashlib.sha256(rest).digest() != digest:
         msg = f"{path} is damaged."
         raise DamagedStoreError(msg, "Delete the file: it is a cache, and is made again.")
     start = _START + int.from_bytes(rest[:8], "little")
@@ -111,7 +111,7 @@ def _array(data: bytes | mmap.mmap, start: int, place: dict[str, Any]) -> np.nda
 def _flat(array: np.ndarray[Any, Any]) -> memoryview:
     """The array's bytes, without a copy where they lie in order already."""
     ordered = np.ascontiguousarray(array, dtype=_TYPES[str(array.dtype)])
-    return memoryview(ordered.reshape(-1).view(np.uint8))
+    return ordered.reshape(-1).view(np.uint8).data
 
 
 def _aligned(size: int) -> int:
