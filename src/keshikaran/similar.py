@@ -143,7 +143,8 @@ class SimilarImages:
         try:
             return self._tools.store.blobs.read(image_id, extension)
         except ImageRefusedError as refusal:
-            raise _undecodable(image_id, refusal) from refusal
+            hint = "See what else is wrong: keshikaran fsck --full"
+            raise _undecodable(image_id, refusal, hint) from refusal
 
     def _featurized(self, name: str, data: bytes) -> Float32Array:
         """Features of the image's views, float32 [V, D], by the way that the stored ones took."""
@@ -255,8 +256,8 @@ def _bytes_of(image: str | Path) -> bytes | None:
             return None
         with path.open("rb") as file:
             data = file.read(most + 1)
-    except (OSError, ValueError) as error:
-        msg = f"{path} cannot be read: {getattr(error, 'strerror', None) or error}."
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror}."
         raise SourceError(msg, "Check the path and its permissions.") from error
     if len(data) > most:
         raise _undecodable(
@@ -265,6 +266,8 @@ def _bytes_of(image: str | Path) -> bytes | None:
     return data
 
 
-def _undecodable(name: str, refusal: ImageRefusedError) -> SourceError:
+def _undecodable(
+    name: str, refusal: ImageRefusedError, hint: str = "Give an image file that opens in a viewer."
+) -> SourceError:
     msg = f"{name} cannot be compared: {refusal}."
-    return SourceError(msg, "Give an image file that opens in a viewer.")
+    return SourceError(msg, hint)

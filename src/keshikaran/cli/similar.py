@@ -69,7 +69,5 @@ def _say_more(found: Similar, where: str) -> None:
         say(f"Next: keshikaran import FOLDER --positive NAME{where}")
         return
     if not found.exact:
-        say(
-            f"The nearest of {found.images:,} images in all likelihood: not every one was compared."
-        )
+        say(f"Most likely the nearest of {found.images:,} images; a proof would take longer.")
     say(f"Next: keshikaran show {found.neighbours[0].image_id[:_ID_DIGITS]}{where}")
