@@ -14,6 +14,7 @@ _SCRIPTS = (
     "training_job.py",
     "memory.py",
     "accuracy.py",
+    "similar.py",
 )
 
 

@@ -3,7 +3,7 @@
 Features of so many images have to be made up. Each is a photograph's features, moved up to half the
 way to one of its fifty nearest neighbours, plus 0.1 to 0.4 of the difference of two photographs
 taken at random, and no value below zero: the spread and the neighbourhoods stay those of real
-features. Questions are made the same way ("alike"), and with 0.5 to 1 of such a difference
+features. Questions are made the same way ("alike"), and with 1 to 2 of such a difference
 ("unlike": hardly anything in the store resembles them, which makes it harder to be sure).
 
 Against it: one product of all features, float32 and held in memory, with the question in numpy.
@@ -41,7 +41,7 @@ _STEP = 10_000
 _QUESTIONS = 200
 _TOP = 10
 _NEIGHBOURS = 50
-_KINDS = {"alike": (0.1, 0.4), "unlike": (0.5, 1.0)}
+_KINDS = {"alike": (0.1, 0.4), "unlike": (1.0, 2.0)}
 
 
 def real_features(data: Path, workspace: Path | None) -> Float32Array:

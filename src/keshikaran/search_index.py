@@ -31,7 +31,7 @@ from keshikaran.types import Float32Array, IntArray, Progress, SilentProgress
 _FORMAT = 1
 _SCAN_BYTES = 128_000_000
 _LEAST_DIMS = 128
-_SAMPLE = 50_000
+_SAMPLE = 25_000
 _GROWTH = 1.25
 _EXACT_UP_TO = 300_000
 _MOST_ROWS = 2_000

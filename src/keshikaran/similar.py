@@ -58,7 +58,7 @@ class Similar:
         stored: whether it is in the store itself; then it is not its own neighbour.
         neighbours: the most alike first.
         exact: whether it is proven that no other stored image is more alike.
-        images: how many stored images there are to compare with.
+        images: how many stored images were there to compare with.
     """
 
     image_id: ImageId
@@ -81,6 +81,7 @@ class SimilarImages:
         progress: told of long work.
 
     Attributes:
+        images: how many stored images there are to compare with.
         not_compared: how many stored images are left out, since they cannot be decoded.
     """
 
@@ -89,7 +90,7 @@ class SimilarImages:
         self._recipe = tools.featurizer.recipe
         self._folder, self._progress = folder, progress
         self._pipeline: Pipeline | None = None
-        self.not_compared = self._fill()
+        self.images, self.not_compared = self._fill()
         self._index = open_index(folder, self._recipe, self._rows(), progress)
 
     def of(self, image: str | Path, top: int = DEFAULT_TOP) -> Similar:
@@ -111,12 +112,10 @@ class SimilarImages:
         if views is None:
             views = self._featurized(str(image), data if data is not None else self._read(image_id))
         found = self._search(views, top, image_id)
-        return Similar(
-            image_id, stored, self._described(found), found.exact, self._tools.store.count_images()
-        )
+        return Similar(image_id, stored, self._described(found), found.exact, self.images)
 
-    def _fill(self) -> int:
-        """Features of all stored images; returns how many have none."""
+    def _fill(self) -> tuple[int, int]:
+        """Features of all stored images; returns how many have some, and how many have none."""
         store, cache = self._tools.store, self._tools.cache
         wanted = store.image_ids()
         if not wanted:
@@ -127,7 +126,7 @@ class SimilarImages:
         if refused == len(wanted):
             msg = f"None of the {refused:,} images in the workspace can be decoded."
             raise StoreError(msg, "Import others, or see what keshikaran fsck --full says.")
-        return refused
+        return len(wanted) - refused, refused
 
     def _rows(self) -> FeatureRows:
         return self._tools.cache.rows(self._recipe, self._tools.backbone.dim)
