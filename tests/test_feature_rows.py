@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from keshikaran.store import FeatureCache, FeatureRecipe
+from keshikaran.store.database import Database
+from keshikaran.store.schema import FEATURE_MIGRATIONS
 from keshikaran.types import ImageId
 from store_support import an_id
 
@@ -94,6 +96,15 @@ def test_a_cache_made_anew_has_another_name(cache: FeatureCache, tmp_path: Path)
     with FeatureCache(tmp_path / "features.sqlite") as other:
         names = {c.rows(r, 2).identity for c in (cache, other) for r in (_RECIPE, _OTHER)}
     assert len(names) == 2
+
+
+def test_a_cache_from_before_gets_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "features.sqlite"
+    Database(path, FEATURE_MIGRATIONS[:2]).close()
+    with FeatureCache(path) as cache:
+        name = cache.rows(_RECIPE, 2).identity
+    with FeatureCache(path) as cache:
+        assert cache.rows(_RECIPE, 2).identity == name
 
 
 @pytest.mark.parametrize("share", [1, 2, 50])

@@ -154,6 +154,28 @@ def test_an_index_of_features_that_were_deleted_is_made_again(
         assert _finds(index, 120)
 
 
+def test_an_older_copy_of_the_features_put_back_is_noticed(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "features.sqlite"
+    with FeatureCache(path) as cache:
+        _put(cache, *range(50))
+    older = path.read_bytes()
+    with FeatureCache(path) as cache:
+        _put(cache, *range(50, 60))
+        assert _open(cache, folder).rows == 60
+    path.write_bytes(older)
+    with FeatureCache(path) as cache:
+        assert _open(cache, folder).rows == 50
+    with FeatureCache(path) as cache:
+        _put(cache, *range(100, 110))
+        _open(cache, folder)
+    path.write_bytes(older)
+    with FeatureCache(path) as cache:
+        _put(cache, *range(200, 220))
+        index = _open(cache, folder)
+        assert index.origin == "built"
+        assert _finds(index, 205)
+
+
 def test_features_that_are_computed_again_are_found_once(cache: FeatureCache, folder: Path) -> None:
     _put(cache, *range(50))
     _open(cache, folder)

@@ -8,10 +8,11 @@ damaged or made for other features is made again. The full features stay where t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -94,7 +95,7 @@ def open_index(
     """
     progress = progress or SilentProgress()
     path = index_path(folder, recipe)
-    kept = _read(path, features.identity)
+    kept = _read(path, features)
     if kept is None:
         return _build(path, features, progress)
     last = int(kept.table.rows[-1])
@@ -105,7 +106,7 @@ def open_index(
     if projection.basis is None or total > _GROWTH * kept.fitted:
         return _build(path, features, progress)
     table = _joined(kept.table, _read_rows(projection, features, last, new, progress))
-    _write(path, features.identity, table, kept.fitted)
+    _write(path, features, table, kept.fitted)
     return SearchIndex(table, features, "added")
 
 
@@ -130,16 +131,26 @@ class _Kept:
     fitted: int
 
 
-def _read(path: Path, identity: str) -> _Kept | None:
+def _read(path: Path, features: FeatureRows) -> _Kept | None:
     """None if there is no file, or one that is damaged, or was made for other features."""
     with suppress(FileNotFoundError, DamagedStoreError):
         file = read_arrays(path)
-        if (file.settings["format"], file.settings["features"]) == (_FORMAT, identity):
-            arrays = file.arrays
-            projection = Projection(arrays["mean"], arrays.get("basis"))
-            table = Table(projection, arrays["coordinates"], arrays["rests"], arrays["rows"])
+        rows, projection = file.arrays["rows"], _projection_in(file.arrays)
+        noted = file.settings["format"], file.settings["features"]
+        if noted == (_FORMAT, _name_of(features, int(rows[-1]))):
+            table = Table(projection, file.arrays["coordinates"], file.arrays["rests"], rows)
             return _Kept(table, int(file.settings["fitted"]))
     return None
+
+
+def _projection_in(arrays: Mapping[str, Any]) -> Projection:
+    return Projection(arrays["mean"], arrays.get("basis"))
+
+
+def _name_of(features: FeatureRows, last: int) -> str:
+    """Names the features up to a row: where an older copy was put back, that row is another's."""
+    whose = features.numbered(np.array([last], dtype=np.int64)).image_ids
+    return f"{features.identity} {last} {''.join(whose)}"
 
 
 def _build(path: Path, features: FeatureRows, progress: Progress) -> SearchIndex:
@@ -151,7 +162,7 @@ def _build(path: Path, features: FeatureRows, progress: Progress) -> SearchIndex
     projection = fit_projection(sample, dims)
     del sample
     table = _read_rows(projection, features, 0, count, progress)
-    _write(path, features.identity, table, len(table.rows))
+    _write(path, features, table, len(table.rows))
     return SearchIndex(table, features, "built")
 
 
@@ -193,7 +204,7 @@ def _joined(first: Table, second: Table) -> Table:
     )
 
 
-def _write(path: Path, identity: str, table: Table, fitted: int) -> None:
+def _write(path: Path, features: FeatureRows, table: Table, fitted: int) -> None:
     arrays: dict[str, Float32Array | IntArray] = {
         "mean": table.projection.mean,
         "coordinates": table.coordinates,
@@ -202,4 +213,5 @@ def _write(path: Path, identity: str, table: Table, fitted: int) -> None:
     }
     if table.projection.basis is not None:
         arrays["basis"] = table.projection.basis
-    write_arrays(path, {"format": _FORMAT, "features": identity, "fitted": fitted}, arrays)
+    name = _name_of(features, int(table.rows[-1]))
+    write_arrays(path, {"format": _FORMAT, "features": name, "fitted": fitted}, arrays)
