@@ -15,6 +15,7 @@ _SCRIPTS = (
     "memory.py",
     "accuracy.py",
     "calibration.py",
+    "similar.py",
 )
 
 

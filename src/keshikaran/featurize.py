@@ -107,33 +107,52 @@ def featurize(
     Raises:
         StoreError: the cache cannot be written.
     """
-    progress = progress or SilentProgress()
     recipe = featurizer.recipe
     wanted = sorted(set(image_ids))
-    missing = cache.missing(recipe, wanted)
-    started = time.perf_counter()
-    passing: dict[ImageId, ImageRefusedError] = {}
-    if missing:
-        passing = _fill(store, cache, featurizer, missing, progress)
-    seconds = time.perf_counter() - started
+    done = fill_cache(store, cache, featurizer, wanted, progress)
     found, matrix, starts = cache.read(recipe, wanted, featurizer.backbone.dim)
-    refused = cache.refusals(wanted, recipe.pixel_contract) | passing
-    cached = len(wanted) - len(missing)
-    return FeatureTable(found, matrix, starts, refused, len(wanted), cached, seconds)
+    refused = cache.refusals(wanted, recipe.pixel_contract) | done.passing
+    cached = len(wanted) - done.images
+    return FeatureTable(found, matrix, starts, refused, len(wanted), cached, done.seconds)
 
 
-def _fill(
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What filling the cache took.
+
+    Attributes:
+        images: how many it lacked.
+        passing: refusals that say nothing about the image itself and are not kept.
+        seconds: time spent.
+    """
+
+    images: int
+    passing: dict[ImageId, ImageRefusedError]
+    seconds: float
+
+
+def fill_cache(
     store: Store,
     cache: FeatureCache,
     featurizer: Featurizer,
-    missing: list[ImageId],
-    progress: Progress,
-) -> dict[ImageId, ImageRefusedError]:
-    """Returns refusals that say nothing about the image itself and are not kept."""
-    extensions = store.extension_of(missing)
-    files = ((image_id, extensions[image_id]) for image_id in missing)
-    with progress.task("featurize", len(missing)) as task:
-        return _compute(store.blobs, cache, featurizer, files, lambda _: task.advance())
+    image_ids: Sequence[ImageId],
+    progress: Progress | None = None,
+) -> Filled:
+    """Compute what the cache lacks, and read nothing; see `featurize`."""
+    missing = cache.missing(featurizer.recipe, image_ids)
+    started = time.perf_counter()
+    passing: dict[ImageId, ImageRefusedError] = {}
+    if missing:
+        extensions = store.extension_of(missing)
+        files = ((image_id, extensions[image_id]) for image_id in missing)
+        with (progress or SilentProgress()).task("featurize", len(missing)) as task:
+            count = partial(_advance, task)
+            passing = _compute(store.blobs, cache, featurizer, files, count)
+    return Filled(len(missing), passing, time.perf_counter() - started)
+
+
+def _advance(task: ProgressTask, _: ImageId) -> None:
+    task.advance()
 
 
 def _compute(

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +98,17 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644, sync_folder: bo
     Raises:
         StoreError: the disk is full or the folder cannot be written; no temporary file stays.
     """
+    write_parts_durably(path, (data,), mode=mode, sync_folder=sync_folder)
+
+
+def write_parts_durably(
+    path: Path,
+    parts: Iterable[bytes | memoryview],
+    *,
+    mode: int = 0o644,
+    sync_folder: bool = True,
+) -> None:
+    """Write parts one after the other, as `write_durably` does; they are never held together."""
     temporary: Path | None = None
     try:
         if sync_folder:
@@ -106,7 +118,8 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644, sync_folder: bo
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX)
         temporary = Path(name)
         try:
-            write_all(descriptor, data)
+            for part in parts:
+                write_all(descriptor, part)
             temporary.chmod(mode)
             os.fsync(descriptor)
         finally:
@@ -123,7 +136,7 @@ def write_durably(path: Path, data: bytes, *, mode: int = 0o644, sync_folder: bo
                 temporary.unlink(missing_ok=True)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write every byte, in one call where the system takes them all.
 
     Raises:

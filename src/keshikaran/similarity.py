@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from keshikaran.types import Float32Array, IntArray
+from keshikaran.types import Float32Array, IntArray, chunks_of
 
 _TINY = 1e-12
+_CELLS = 1 << 24
 
 
 def centred(features: Float32Array, mean: Float32Array) -> Float32Array:
@@ -21,12 +22,14 @@ def centred(features: Float32Array, mean: Float32Array) -> Float32Array:
     """
     rows = features - mean
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    result: Float32Array = rows / np.maximum(lengths, np.float32(_TINY))
-    return result
+    rows /= np.maximum(lengths, np.float32(_TINY))
+    return rows
 
 
 def nearest(rows: Float32Array, queries: Float32Array, count: int) -> tuple[IntArray, Float32Array]:
     """The `count` most similar rows of each query, exactly; the most similar first.
+
+    At most 64 MiB of cosines (or one query's) are held at a time.
 
     Args:
         rows: float32 [n, D], from `centred`.
@@ -36,7 +39,21 @@ def nearest(rows: Float32Array, queries: Float32Array, count: int) -> tuple[IntA
     Returns:
         Row numbers int64 [m, k] and cosines float32 [m, k]. Equals come in order of their row.
     """
-    cosines = queries @ rows.T
     count = min(count, len(rows))
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
-    return order.astype(np.int64), np.take_along_axis(cosines, order, axis=1)
+    places = np.empty((len(queries), count), dtype=np.int64)
+    cosines = np.empty((len(queries), count), dtype=np.float32)
+    if not count:
+        return places, cosines
+    for part in chunks_of(len(queries), max(1, _CELLS // len(rows))):
+        for place, values in enumerate(queries[part] @ rows.T, start=part.start):
+            places[place] = _first(values, count)
+            cosines[place] = values[places[place]]
+    return places, cosines
+
+
+def _first(values: Float32Array, count: int) -> IntArray:
+    """Places of the `count` largest values; equals in order of their place."""
+    least = np.partition(values, -count)[-count]
+    enough = np.flatnonzero(values >= least)
+    order = np.argsort(-values[enough], kind="stable")[:count]
+    return enough[order].astype(np.int64)

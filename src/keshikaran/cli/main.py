@@ -22,6 +22,7 @@ from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.review import review_labels_command
+from keshikaran.cli.similar import similar_command
 from keshikaran.cli.split import link_command, split_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
@@ -54,6 +55,7 @@ app.command("rebuild")(rebuild_command)
 app.add_typer(policy_app, name="policy")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
+app.command("similar")(similar_command)
 
 
 def _show_version(wanted: bool) -> None:

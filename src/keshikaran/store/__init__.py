@@ -2,14 +2,17 @@
 
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
 refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
-again, `visited` what an entry gave before, `features` caches what backbones said, `skipped_file`
-is the list for people, `workspace` knows the paths; `records` and `places` are rows and names.
-Below `store` lies `catalogue`: tables (`schema`, `database`) and `journal`, told the same
-`changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them out of each other's way;
-`filesystem` knows a network disk.
+again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
+reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
+`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
+`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
+`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
+disk.
 """
 
+from keshikaran.store.array_file import read_arrays, write_arrays
 from keshikaran.store.blobs import BlobStore
+from keshikaran.store.feature_rows import FeatureRows, StoredRows
 from keshikaran.store.features import FeatureCache, FeatureRecipe
 from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
@@ -41,6 +44,7 @@ __all__ = [
     "DuplicatePair",
     "FeatureCache",
     "FeatureRecipe",
+    "FeatureRows",
     "Fingerprint",
     "Fingerprints",
     "FsckFinding",
@@ -54,14 +58,17 @@ __all__ = [
     "SetAside",
     "SourceEntry",
     "Store",
+    "StoredRows",
     "Workspace",
     "check_store",
     "collect_garbage",
     "group_of",
     "place_of",
+    "read_arrays",
     "rebuild_catalogue",
     "rebuild_journal",
     "update_skipped",
     "workspace_folder",
+    "write_arrays",
     "write_skipped",
 ]

@@ -16,6 +16,7 @@ from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION, ResizeMode
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store.database import Database
+from keshikaran.store.feature_rows import FeatureRows
 from keshikaran.store.schema import FEATURE_MIGRATIONS
 from keshikaran.types import (
     Float32Array,
@@ -27,6 +28,7 @@ from keshikaran.types import (
 )
 
 _QUERY_SIZE = 500
+_RANGE_SIZE = 5000
 _IF_DAMAGED = "Delete the file: it is a cache, and the next training fills it again."
 
 
@@ -86,15 +88,12 @@ class FeatureCache:
         known: set[str] = set()
         recipe_id = self._recipe_id(recipe)
         with self._db.reading() as connection:
-            for ids, marks in _parts(image_ids):
-                for query, key in (
-                    ("SELECT image_id FROM features WHERE recipe = ? AND view = 0", recipe_id),
-                    (
-                        "SELECT image_id FROM refusals WHERE pixel_contract = ?",
-                        recipe.pixel_contract,
-                    ),
-                ):
-                    rows = connection.execute(f"{query} AND image_id IN ({marks})", (key, *ids))
+            for query, key in (
+                ("SELECT image_id FROM features WHERE recipe = ? AND view = 0", recipe_id),
+                ("SELECT image_id FROM refusals WHERE pixel_contract = ?", recipe.pixel_contract),
+            ):
+                for where, values in self._wheres(recipe_id, image_ids):
+                    rows = connection.execute(f"{query} AND {where}", (key, *values))
                     known.update(row[0] for row in rows)
         return [image_id for image_id in image_ids if image_id not in known]
 
@@ -182,28 +181,65 @@ class FeatureCache:
         starts = ends - counts
         matrix = np.empty((int(counts.sum()), dim), dtype=np.float32)
         row_of = dict(zip(found, starts.tolist(), strict=True))
-        with self._db.reading() as connection:
-            for ids, marks in _parts(image_ids):
-                for image_id, view, vector in connection.execute(
-                    "SELECT image_id, view, vector FROM features WHERE recipe = ?"
-                    f" AND image_id IN ({marks})",
-                    (recipe_id, *ids),
-                ):
-                    matrix[row_of[image_id] + view] = np.frombuffer(vector, dtype="<f4")
+        for image_id, view, vector in self._vectors(recipe_id, image_ids):
+            row = row_of.get(image_id)
+            if row is not None:
+                matrix[row + view] = np.frombuffer(vector, dtype="<f4")
         return found, matrix, starts
+
+    def rows(self, recipe: FeatureRecipe, dim: int) -> FeatureRows:
+        """All features under a recipe, D = `dim`, many at a time."""
+        return FeatureRows(self._db, self._recipe_id(recipe), dim)
+
+    def _vectors(
+        self, recipe_id: int, image_ids: Sequence[ImageId]
+    ) -> Iterator[tuple[ImageId, int, bytes]]:
+        """Image, view and bytes of the rows of `image_ids`, and perhaps of others."""
+        query = "SELECT image_id, view, vector FROM features WHERE"
+        with self._db.reading() as connection:
+            if self._is_most(recipe_id, len(image_ids)):  # then in the order of the file
+                yield from connection.execute(f"{query} +recipe = ?", (recipe_id,))
+                return
+            for ids, marks in _parts(image_ids):
+                yield from connection.execute(
+                    f"{query} recipe = ? AND image_id IN ({marks})", (recipe_id, *ids)
+                )
 
     def _views(self, recipe_id: int, image_ids: Sequence[ImageId]) -> dict[ImageId, int]:
         """How many views each image has; those without features are not in it."""
         counts: dict[ImageId, int] = {}
         with self._db.reading() as connection:
-            for ids, marks in _parts(image_ids):
+            for where, values in self._wheres(recipe_id, image_ids):
                 rows = connection.execute(
                     "SELECT image_id, count(*) FROM features WHERE recipe = ?"
-                    f" AND image_id IN ({marks}) GROUP BY image_id",
-                    (recipe_id, *ids),
+                    f" AND {where} GROUP BY image_id",
+                    (recipe_id, *values),
                 )
                 counts.update((ImageId(image_id), count) for image_id, count in rows)
         return counts
+
+    def _wheres(
+        self, recipe_id: int, image_ids: Sequence[ImageId]
+    ) -> Iterator[tuple[str, Sequence[str]]]:
+        """Conditions that together hold for all of `image_ids`, and perhaps for others.
+
+        Where nearly all are wanted, a range of the index is read faster than single ids.
+        """
+        if self._is_most(recipe_id, len(image_ids)):
+            ordered = sorted(image_ids)
+            for part in chunks_of(len(ordered), _RANGE_SIZE):
+                yield "image_id BETWEEN ? AND ?", (ordered[part][0], ordered[part][-1])
+        else:
+            for ids, marks in _parts(image_ids):
+                yield f"image_id IN ({marks})", ids
+
+    def _is_most(self, recipe_id: int, wanted: int) -> bool:
+        """Whether that many images are most of those under a recipe."""
+        if wanted <= _QUERY_SIZE:
+            return False
+        with self._db.reading() as connection:
+            query = "SELECT count(*) FROM features WHERE recipe = ?"
+            return 2 * wanted > int(connection.execute(query, (recipe_id,)).fetchone()[0])
 
     def refusals(
         self, image_ids: Sequence[ImageId], pixel_contract: int = PIXEL_CONTRACT_VERSION

@@ -162,6 +162,12 @@ class Store:
                     found[ImageId(image_id)].append(place_of(root, entry))
         return found
 
+    def image_ids(self) -> list[ImageId]:
+        """Ids of all stored images, ascending."""
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT image_id FROM images ORDER BY image_id")
+            return [ImageId(row[0]) for row in rows]
+
     def count_images(self) -> int:
         """Number of stored images."""
         with self._db.reading() as connection:
@@ -247,6 +253,26 @@ class Store:
                 " WHERE value IS NOT NULL ORDER BY position"
             )
             return [LabelledImage(ImageId(i), o, v) for i, o, v in rows]
+
+    def labels_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, Label]:
+        """Labels of those of `image_ids` that have a usable one.
+
+        The view `labels` says the same of all images, in the time that takes.
+        """
+        words: dict[ImageId, dict[str, Label | None]] = {}
+        with self._db.reading() as connection:
+            for part in chunks_of(len(image_ids), _QUERY_SIZE):
+                ids = image_ids[part]
+                marks = ",".join("?" * len(ids))
+                rows = connection.execute(
+                    "SELECT image_id, claim, value FROM label_events"
+                    f" WHERE image_id IN ({marks}) ORDER BY id",
+                    ids,
+                )
+                for image_id, claim, value in rows:
+                    words.setdefault(ImageId(image_id), {})[claim] = value
+        labels = {image_id: _label_of(claims) for image_id, claims in words.items()}
+        return {image_id: label for image_id, label in labels.items() if label is not None}
 
     def contradictions(self) -> list[Contradiction]:
         """Images that imports label both ways and no person has decided."""
@@ -364,6 +390,14 @@ class Store:
                 Refusal(place_of(root, entry), "import", reason, detail)
                 for root, entry, reason, detail in rows
             ]
+
+
+def _label_of(claims: dict[str, Label | None]) -> Label | None:
+    """What the last word of each claim amounts to; a person's claim has no name."""
+    if (word := claims.get("")) is not None:
+        return word
+    values = {value for value in claims.values() if value is not None}
+    return values.pop() if len(values) == 1 else None
 
 
 def _now() -> str:

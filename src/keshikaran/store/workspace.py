@@ -22,6 +22,11 @@ class Workspace:
         return self.folder / "features.sqlite"
 
     @property
+    def index(self) -> Path:
+        """The folder of search indexes: a cache too."""
+        return self.folder / "index"
+
+    @property
     def skipped(self) -> Path:
         """The list of files that could not be used."""
         return self.folder / "skipped.csv"
