@@ -18,9 +18,11 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.export_memory import export_memory_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.show import show_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__
@@ -44,11 +46,13 @@ app.command("label")(label_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
 app.command("status")(status_command)
+app.command("show")(show_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
+app.command("export-memory")(export_memory_command)
 
 
 def _show_version(wanted: bool) -> None:
