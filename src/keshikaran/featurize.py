@@ -23,6 +23,7 @@ from keshikaran.types import (
     Progress,
     ProgressTask,
     SilentProgress,
+    UInt8Array,
 )
 
 _COMMIT_EVERY_S = 2.0
@@ -143,7 +144,7 @@ def _compute(
     done: Callable[[ImageId], None],
 ) -> dict[ImageId, ImageRefusedError]:
     engine = featurizer.open_loaded(featurizer.backbone.model)
-    pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec)
+    pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec, sketched=True)
     writer = _Writer(cache, featurizer.recipe)
     items = ((file[0], partial(blobs.read, *file)) for file in files)
     try:
@@ -266,11 +267,14 @@ class _Writer:
         self._recipe = recipe
         self._vectors: list[tuple[ImageId, Float32Array]] = []
         self._refusals: list[tuple[ImageId, ImageRefusedError]] = []
+        self._sketches: list[tuple[ImageId, UInt8Array]] = []
         self._committed = time.monotonic()
 
     def add(self, result: Inferred[ImageId], output: str) -> None:
         if result.outputs is not None:
             self._vectors.append((result.key, result.outputs[output]))
+            if result.outputs.sketch is not None:
+                self._sketches.append((result.key, result.outputs.sketch))
         elif result.refusal is not None:
             if result.refusal.reason in PASSING_REASONS:
                 self.passing[result.key] = result.refusal
@@ -281,6 +285,6 @@ class _Writer:
 
     def commit(self) -> None:
         if self._vectors or self._refusals:
-            self._cache.put(self._recipe, self._vectors, self._refusals)
-        self._vectors, self._refusals = [], []
+            self._cache.put(self._recipe, self._vectors, self._refusals, self._sketches)
+        self._vectors, self._refusals, self._sketches = [], [], []
         self._committed = time.monotonic()

@@ -21,7 +21,8 @@ import numpy as np
 from keshikaran.backbones import Engine
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import DecodedImage, Decoder, PixelSpec
-from keshikaran.types import Float32Array
+from keshikaran.sketches import sketch_of
+from keshikaran.types import Float32Array, UInt8Array
 
 _SPARE_WORKERS = 2
 _AHEAD_PER_WORKER = 8
@@ -42,11 +43,13 @@ class Pipeline:
         decoder: turns the file into views.
         engine: the loaded network.
         spec: the pixels it wants.
+        sketched: whether to make a sketch of each image, too.
     """
 
     decoder: Decoder
     engine: Engine
     spec: PixelSpec
+    sketched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,13 @@ class Outputs:
         by_name: each output of the graph, first axis: the image's views.
         frames_total: frames in the file.
         frames_scored: how many of them were looked at.
+        sketch: of the first view, uint8 [16, 16]; None if none was asked for.
     """
 
     by_name: dict[str, Float32Array]
     frames_total: int
     frames_scored: int
+    sketch: UInt8Array | None = None
 
     def __getitem__(self, name: str) -> Float32Array:
         """One output, float32 [V, ...]."""
@@ -93,7 +98,7 @@ def infer_image(data: bytes, pipeline: Pipeline) -> Outputs:
     Raises:
         ImageRefusedError: the file cannot be turned into pixels.
     """
-    (outputs,) = _infer_views([pipeline.decoder.decode(data, pipeline.spec)], pipeline.engine)
+    (outputs,) = _infer_views([pipeline.decoder.decode(data, pipeline.spec)], pipeline)
     return outputs
 
 
@@ -134,7 +139,7 @@ def _infer_group(group: Sequence[tuple[Key, Reader]], pipeline: Pipeline) -> lis
     """Decode each, infer those that could be decoded together."""
     decoded = [_decode(read, pipeline) for _, read in group]
     images = [image for image in decoded if isinstance(image, DecodedImage)]
-    outputs = iter(_infer_views(images, pipeline.engine))
+    outputs = iter(_infer_views(images, pipeline))
     return [
         Inferred(key, next(outputs), None)
         if isinstance(image, DecodedImage)
@@ -151,17 +156,18 @@ def _decode(read: Reader, pipeline: Pipeline) -> DecodedImage | ImageRefusedErro
         return refusal
 
 
-def _infer_views(images: Sequence[DecodedImage], engine: Engine) -> list[Outputs]:
+def _infer_views(images: Sequence[DecodedImage], pipeline: Pipeline) -> list[Outputs]:
     if not images:
         return []
     together = [image.views for image in images]
-    values = engine.infer(together[0] if len(together) == 1 else np.concatenate(together))
+    values = pipeline.engine.infer(together[0] if len(together) == 1 else np.concatenate(together))
     ends = np.cumsum([len(views) for views in together])
     return [
         Outputs(
             {name: rows[end - len(image.views) : end] for name, rows in values.items()},
             image.frames_total,
             image.frames_scored,
+            sketch_of(image.views[0]) if pipeline.sketched else None,
         )
         for image, end in zip(images, ends, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What every use of labelled images begins with: featurize → split.
+"""What every use of labelled images begins with: featurize → group → split.
 
 Training, auditing, reviewing labels and suggesting what to label next all stand on this.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from keshikaran.backbones import Backbone, Engine, load_backbone, open_engine
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.errors import BackboneError
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
+from keshikaran.grouping import FirstViews, GroupingReport, Sources, group_images
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits, PixelSpec
 from keshikaran.pixels.isolated import open_decoder
 from keshikaran.split import SplitReport, split_images
@@ -50,11 +51,13 @@ class Prepared:
         features: of all labelled images that could be decoded.
         split: how many images are on each side, and what a split file left open.
         data: features, labels and sides of the images that have all three.
+        grouping: what was compared to find near-duplicates; None if that was left out.
     """
 
     features: FeatureTable
     split: SplitReport
     data: Dataset
+    grouping: GroupingReport | None = None
 
 
 @contextmanager
@@ -78,13 +81,15 @@ def open_tools(workspace: Workspace, options: TrainingOptions) -> Iterator[Tools
 
 
 def prepare(tools: Tools, options: TrainingOptions, progress: Progress) -> Prepared:
-    """Featurize all labelled images, and give each its side.
+    """Featurize all labelled images, find near-duplicates, and give each image its side.
 
     Raises:
         StoreError: the disk is full or the workspace cannot be written.
         BackboneError: the backbone, engine or precision cannot be had.
     """
-    return split_labelled(tools, featurize_labelled(tools, progress), options)
+    features = featurize_labelled(tools, progress)
+    grouping = group_labelled(tools, features, progress)
+    return replace(split_labelled(tools, features, options), grouping=grouping)
 
 
 def featurize_labelled(tools: Tools, progress: Progress) -> FeatureTable:
@@ -95,6 +100,14 @@ def featurize_labelled(tools: Tools, progress: Progress) -> FeatureTable:
         msg = f"The backbone {tools.backbone.name} gives features that are not numbers."
         raise BackboneError(msg, "Check how the network was exported, or use another one.")
     return features
+
+
+def group_labelled(tools: Tools, features: FeatureTable, progress: Progress) -> GroupingReport:
+    """Groups of near-duplicates, once features are known; see `prepare`."""
+    featurizer = tools.featurizer
+    parts = (tools.store, tools.cache, tools.decoder, featurizer.recipe, featurizer.spec)
+    views = FirstViews(features.image_ids, features.matrix[features.starts])
+    return group_images(Sources(*parts), views, progress)
 
 
 def split_labelled(tools: Tools, features: FeatureTable, options: TrainingOptions) -> Prepared:

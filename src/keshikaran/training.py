@@ -33,6 +33,7 @@ from keshikaran.preparation import (
     Tools,
     engine_opener,
     featurize_labelled,
+    group_labelled,
     open_tools,
     split_labelled,
 )
@@ -87,6 +88,8 @@ def train(
             with clock.stage("featurize"):
                 ahead.finish()
                 features = featurize_labelled(tools, progress)
+        with clock.stage("group"):
+            group_labelled(tools, features, progress)
         with clock.stage("split"):
             data = split_labelled(tools, features, options).data
         features = _credit(features, ahead)

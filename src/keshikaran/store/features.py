@@ -5,6 +5,7 @@ A cache only: deleting `features.sqlite` loses time and nothing else.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,17 @@ import numpy as np
 
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION, ResizeMode
+from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store.database import Database
 from keshikaran.store.schema import FEATURE_MIGRATIONS
-from keshikaran.types import Float32Array, ImageId, IntArray, Precision, chunks_of
+from keshikaran.types import (
+    Float32Array,
+    ImageId,
+    IntArray,
+    Precision,
+    UInt8Array,
+    chunks_of,
+)
 
 _QUERY_SIZE = 500
 _IF_DAMAGED = "Delete the file: it is a cache, and the next training fills it again."
@@ -79,8 +88,12 @@ class FeatureCache:
         recipe: FeatureRecipe,
         vectors: Sequence[tuple[ImageId, Float32Array]],
         refusals: Sequence[tuple[ImageId, ImageRefusedError]],
+        sketches: Sequence[tuple[ImageId, UInt8Array]] = (),
     ) -> None:
-        """Add features, float32 [V, D] of each image's views, and refusals, in one transaction."""
+        """Add features, float32 [V, D] of each image's views, and refusals, in one transaction.
+
+        `sketches` go along: uint8 [16, 16] of each image's first view.
+        """
         recipe_id = self._recipe_id(recipe)
         with self._db.transaction() as connection:
             connection.executemany(
@@ -99,6 +112,43 @@ class FeatureCache:
                     for image_id, refusal in refusals
                 ],
             )
+            _put_sketches(connection, recipe_id, sketches)
+
+    def put_sketches(
+        self, recipe: FeatureRecipe, sketches: Sequence[tuple[ImageId, UInt8Array]]
+    ) -> None:
+        """Add sketches, uint8 [16, 16], of images whose features were there before."""
+        recipe_id = self._recipe_id(recipe)
+        with self._db.transaction() as connection:
+            _put_sketches(connection, recipe_id, sketches)
+
+    def sketches(
+        self, recipe: FeatureRecipe, image_ids: Sequence[ImageId]
+    ) -> dict[ImageId, UInt8Array]:
+        """Sketches of those of `image_ids` that have one."""
+        recipe_id = self._recipe_id(recipe)
+        found: dict[ImageId, UInt8Array] = {}
+        with self._db.reading() as connection:
+            for ids, marks in _parts(image_ids):
+                rows = connection.execute(
+                    "SELECT image_id, pixels FROM sketches WHERE recipe = ?"
+                    f" AND image_id IN ({marks})",
+                    (recipe_id, *ids),
+                )
+                for image_id, pixels in rows:
+                    sketch = np.frombuffer(pixels, dtype=np.uint8)
+                    found[ImageId(image_id)] = sketch.reshape(SKETCH_SIDE, SKETCH_SIDE)
+        return found
+
+    def images(self, recipe: FeatureRecipe) -> list[ImageId]:
+        """All images that have features, ascending."""
+        recipe_id = self._recipe_id(recipe)
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id FROM features WHERE recipe = ? AND view = 0 ORDER BY image_id",
+                (recipe_id,),
+            )
+            return [ImageId(row[0]) for row in rows]
 
     def read(
         self, recipe: FeatureRecipe, image_ids: Sequence[ImageId], dim: int
@@ -185,6 +235,15 @@ def _parts(image_ids: Sequence[ImageId]) -> Iterator[tuple[Sequence[ImageId], st
     for part in chunks_of(len(image_ids), _QUERY_SIZE):
         ids = image_ids[part]
         yield ids, ",".join("?" * len(ids))
+
+
+def _put_sketches(
+    connection: sqlite3.Connection, recipe_id: int, sketches: Sequence[tuple[ImageId, UInt8Array]]
+) -> None:
+    connection.executemany(
+        "INSERT OR REPLACE INTO sketches VALUES (?, ?, ?)",
+        [(recipe_id, image_id, sketch.tobytes()) for image_id, sketch in sketches],
+    )
 
 
 def open_cache(path: Path) -> Database:

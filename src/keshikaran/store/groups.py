@@ -55,6 +55,21 @@ class Groups:
             rows = connection.execute("SELECT image_id, group_id FROM group_members")
             return {ImageId(image_id): GroupId(group_id) for image_id, group_id in rows}
 
+    def compared(self, rules: str) -> set[ImageId]:
+        """Images that were compared with each other under `rules`."""
+        with self._catalogue.database.reading() as connection:
+            query = "SELECT image_id FROM compared_images WHERE rules = ?"
+            return {ImageId(row[0]) for row in connection.execute(query, (rules,))}
+
+    def set_compared(self, rules: str, image_ids: Iterable[ImageId]) -> None:
+        """Remember that each of these was compared with all others, under `rules` alone."""
+        with self._catalogue.database.transaction() as connection:
+            connection.execute("DELETE FROM compared_images WHERE rules <> ?", (rules,))
+            connection.executemany(
+                "INSERT OR IGNORE INTO compared_images VALUES (?, ?)",
+                [(rules, image_id) for image_id in image_ids],
+            )
+
     def members(self) -> dict[GroupId, list[ImageId]]:
         """Images of each group that has more than one, ascending."""
         found: dict[GroupId, list[ImageId]] = {}

@@ -161,6 +161,17 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # Images that were compared with all others of this table under the same rules. A cache;
+        # it lies beside the pairs, so that it can never outlive them.
+        """
+        CREATE TABLE compared_images (
+            rules TEXT NOT NULL,
+            image_id TEXT NOT NULL,
+            PRIMARY KEY (rules, image_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -197,4 +208,15 @@ FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
     ),  # A view is what is looked at of an image: a frame, composited or with its alpha dropped.
     ("ALTER TABLE features RENAME COLUMN frame TO view",),
+    (
+        # What a backbone saw, very small.
+        """
+        CREATE TABLE sketches (
+            recipe INTEGER NOT NULL REFERENCES recipes (id),
+            image_id TEXT NOT NULL,
+            pixels BLOB NOT NULL,
+            PRIMARY KEY (recipe, image_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )

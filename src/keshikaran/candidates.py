@@ -1,0 +1,195 @@
+"""Features and sketches → pairs of images that may be copies of one photograph.
+
+Both are whitened: directions in which all images differ say little, those in which only few do
+say much. Between whitened vectors the cosine of two different photographs is close to zero, with
+a spread that the store's own images show; a pair that exceeds it many times is a candidate.
+Work is done in blocks: memory stays bounded whatever the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log10
+
+import numpy as np
+
+from keshikaran.alignment import TURNS, Turn, turned
+from keshikaran.types import Float32Array, IntArray, UInt8Array
+
+_FIT_ROWS = 20_000
+_SPREAD_ROWS = 2_000
+_BLOCK_CELLS = 1 << 24
+_MOST_PER_ROW = 64
+_MOST_PER_IMAGE = 8
+_RIDGE = 1e-4
+_RIDGE_OF_FEW = 0.3
+_SPREADS = 11.0
+_HIGHEST_CUT = 0.97
+_SKETCH_DIMS = 96
+_SKETCH_SPREADS = 7.0
+_TINY = 1e-6
+
+# Upright and mirrored copies have like features; their sketches would only add false ones.
+_TURNING: tuple[Turn, ...] = tuple(turn for turn in TURNS if turn not in {"none", "mirror"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Two images to look at, by number, and how the second may have to be turned.
+
+    Attributes:
+        first: number of an image.
+        second: number of a later one.
+        turns: the turns of the second to try.
+    """
+
+    first: int
+    second: int
+    turns: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Pairs above a cut: rows int64 [m], columns int64 [m], cosines float32 [m]."""
+
+    rows: IntArray
+    columns: IntArray
+    cosines: Float32Array
+
+
+def find_candidates(
+    features: Float32Array, sketches: UInt8Array, fresh: np.ndarray
+) -> list[Candidate]:
+    """Pairs with at least one fresh image that may be copies, ascending.
+
+    Args:
+        features: float32 [n, D], of each image's first view.
+        sketches: uint8 [n, S, S], of the same views.
+        fresh: bool [n], images that were not compared with the others yet.
+    """
+    found: dict[tuple[int, int], dict[Turn, None]] = {}
+    for pair in _by_features(features, fresh):
+        found.setdefault(pair, {}).update({"none": None, "mirror": None})
+    for pair, turn in _by_sketches(sketches, fresh):
+        found.setdefault(pair, {})[turn] = None
+    return [Candidate(*pair, tuple(turns)) for pair, turns in sorted(found.items())]
+
+
+def _by_features(features: Float32Array, fresh: np.ndarray) -> list[tuple[int, int]]:
+    rows = _unit(_whitened(features))
+    cut = min(_HIGHEST_CUT, _spreads(len(rows)) * _spread(rows, rows))
+    pairs = _capped(list(_pairs_above(rows, rows, fresh, cut)))
+    return sorted({(min(a, b), max(a, b)) for a, b in pairs})
+
+
+def _spreads(n: int) -> float:
+    """How many spreads make a candidate: fewer among few images, whose own spread is narrow."""
+    return min(_SPREADS, 4 + 7 / 3 * log10(max(n, 1)))
+
+
+def _whitened(features: Float32Array) -> Float32Array:
+    """Features in which all directions count alike, float32 [n, D].
+
+    A ridge keeps directions that hardly occur from counting: larger where images are few.
+    """
+    sample = features[_evenly(len(features), _FIT_ROWS)]
+    mean = sample.mean(axis=0)
+    centred = sample - mean
+    covariance = centred.T @ centred / np.float32(len(sample))
+    ridge = max(_RIDGE, _RIDGE_OF_FEW / len(sample)) * float(np.trace(covariance)) + _TINY
+    covariance[np.diag_indices_from(covariance)] += np.float32(ridge)
+    factor = np.linalg.inv(np.linalg.cholesky(covariance))
+    result: Float32Array = (features - mean) @ factor.T
+    return result
+
+
+def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tuple[int, int], Turn]]:
+    basis, mean = _sketch_basis(sketches)
+    plain = sketches.astype(np.float32)
+
+    def projected(turn: Turn) -> Float32Array:
+        return _unit((turned(plain, turn).reshape(len(plain), -1) - mean) @ basis)
+
+    rows = projected("none")
+    cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
+    for turn in _TURNING:
+        # Rows stay, columns are turned; the pair's second image is the turned one.
+        for a, b in _capped(list(_pairs_above(rows, projected(turn), fresh, cut))):
+            yield ((a, b), turn) if a < b else ((b, a), inverse(turn))
+
+
+def inverse(turn: Turn) -> Turn:
+    """What undoes a turn."""
+    return {"left": "right", "right": "left"}.get(turn, turn)  # type: ignore[return-value]
+
+
+def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
+    """Whitening that treats a sketch and its turned copies alike: float32 [S x S, d] and mean."""
+    sample = sketches[_evenly(len(sketches), _SPREAD_ROWS)].astype(np.float32)
+    every = np.concatenate([turned(sample, turn) for turn in TURNS]).reshape(-1, sample[0].size)
+    mean = every.mean(axis=0)
+    covariance = (every - mean).T @ (every - mean) / np.float32(len(every))
+    values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+    values, vectors = values[::-1][:_SKETCH_DIMS], vectors[:, ::-1][:, :_SKETCH_DIMS]
+    ridge = max(1e-3, _RIDGE_OF_FEW / len(every)) * values[0] + _TINY
+    basis: Float32Array = (vectors / np.sqrt(values.clip(0) + ridge)).astype(np.float32)
+    return basis, mean
+
+
+def _unit(rows: Float32Array) -> Float32Array:
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(_TINY))
+    return rows
+
+
+def _evenly(n: int, most: int) -> IntArray:
+    """At most `most` of n numbers, evenly spread."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, most)).astype(np.int64))
+
+
+def _spread(rows: Float32Array, columns: Float32Array) -> float:
+    """Root of the mean squared cosine of different images."""
+    some = _evenly(len(rows), _SPREAD_ROWS)
+    cosines = rows[some] @ columns[some].T
+    off = ~np.eye(len(some), dtype=bool)
+    return float(np.sqrt(np.mean(np.square(cosines[off])))) if len(some) > 1 else 1.0
+
+
+def _pairs_above(
+    rows: Float32Array, columns: Float32Array, fresh: np.ndarray, cut: float
+) -> Iterator[_Pairs]:
+    """Each fresh row with the columns before it, where old images come before fresh ones."""
+    order = np.concatenate([np.flatnonzero(~fresh), np.flatnonzero(fresh)])
+    rows, columns = rows[order], columns[order]
+    start = int((~fresh).sum())
+    while start < len(rows):
+        end = min(len(rows), start + max(1, _BLOCK_CELLS // len(rows)))
+        cosines = rows[start:end] @ columns[:end].T
+        row, column = np.divmod(np.flatnonzero(cosines > cut), end)
+        earlier = column < row + start
+        row, column = row[earlier], column[earlier]
+        values = cosines[row, column]
+        kept = _best(row, values, _MOST_PER_ROW)
+        row, column = order[row[kept] + start], order[column[kept]]
+        yield _Pairs(row, column, values[kept])
+        start = end
+
+
+def _capped(parts: list[_Pairs]) -> list[tuple[int, int]]:
+    """Pairs that are among the most similar ones of either image."""
+    rows, columns, cosines = (
+        np.concatenate([getattr(part, name) for part in parts]) if parts else np.empty(0)
+        for name in ("rows", "columns", "cosines")
+    )
+    kept = np.union1d(
+        _best(rows, cosines, _MOST_PER_IMAGE), _best(columns, cosines, _MOST_PER_IMAGE)
+    ).astype(np.int64)
+    return list(zip(rows[kept].tolist(), columns[kept].tolist(), strict=True))
+
+
+def _best(keys: IntArray, values: Float32Array, most: int) -> IntArray:
+    """Places of the `most` highest values of each key."""
+    order = np.lexsort((-values, keys))
+    sorted_keys = keys[order]
+    first = np.searchsorted(sorted_keys, sorted_keys, side="left")
+    return order[np.arange(len(order)) - first < most]

@@ -1,0 +1,267 @@
+"""Stored images and their features → groups of near-duplicates.
+
+Features and sketches name the pairs that may be copies of one photograph; the pixels decide.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+
+import numpy as np
+
+from keshikaran.alignment import RULES, THUMBNAIL, Picture, compare, is_copy, thumbnail_of
+from keshikaran.candidates import Candidate, find_candidates
+from keshikaran.errors import ImageRefusedError
+from keshikaran.pixels import Decoder, PixelSpec
+from keshikaran.sketches import sketch_of
+from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store
+from keshikaran.types import (
+    Float32Array,
+    ImageId,
+    Progress,
+    ProgressTask,
+    SilentProgress,
+    UInt8Array,
+    chunks_of,
+)
+
+_SPEC = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
+_PAIRS_AT_ONCE = 256
+_SKETCHES_AT_ONCE = 2_000
+_THUMBNAILS_KEPT = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where images, features and pixels come from.
+
+    Attributes:
+        store: the images, and where groups are kept.
+        cache: their features and sketches.
+        decoder: turns image files into pixels.
+        recipe: the features to go by.
+        spec: the pixels they were computed from.
+    """
+
+    store: Store
+    cache: FeatureCache
+    decoder: Decoder
+    recipe: FeatureRecipe
+    spec: PixelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class FirstViews:
+    """Features that are in memory already.
+
+    Attributes:
+        image_ids: ascending.
+        features: float32 [n, D], of each image's first view.
+    """
+
+    image_ids: Sequence[ImageId]
+    features: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class GroupingReport:
+    """What was compared, and what is known now.
+
+    Attributes:
+        images: images with features.
+        new_images: those that were not compared with the others before.
+        candidates: pairs whose pixels were looked at this time.
+        new_pairs: pairs of copies found this time.
+        pairs: all pairs of copies.
+        groups: groups of more than one image.
+        seconds: time spent.
+    """
+
+    images: int
+    new_images: int
+    candidates: int
+    new_pairs: int
+    pairs: int
+    groups: int
+    seconds: float
+
+
+def group_images(
+    sources: Sources, known: FirstViews, progress: Progress | None = None
+) -> GroupingReport:
+    """Compare the images that are new with all others, and record which are copies.
+
+    Every image of the store that has features takes part. What was compared is remembered, once
+    its pairs are recorded: an interruption loses time only.
+
+    Args:
+        sources: where everything comes from.
+        known: features that need not be read again.
+        progress: told of each pair that is looked at.
+
+    Raises:
+        StoreError: the workspace cannot be read or written.
+    """
+    started = time.perf_counter()
+    groups = sources.store.groups
+    rules = _rules(sources.recipe)
+    image_ids = sources.cache.images(sources.recipe)
+    new = set(image_ids) - groups.compared(rules)
+    candidates: list[Candidate] = []
+    found = 0
+    if new:
+        extensions = sources.store.extension_of(image_ids)
+        image_ids = [image_id for image_id in image_ids if image_id in extensions]
+        fresh = np.array([image_id in new for image_id in image_ids], dtype=bool)
+        features = _features(sources, known, image_ids)
+        sketches = _sketches(sources, image_ids, extensions)
+        candidates = find_candidates(features, sketches, fresh)
+        thumbnails = _Thumbnails(sources, image_ids, extensions)
+        with (progress or SilentProgress()).task("compare", len(candidates)) as task:
+            found = groups.record(_copies(candidates, thumbnails, task))
+        groups.set_compared(rules, [i for i in image_ids if i in new])
+    return GroupingReport(
+        len(image_ids),
+        len(new),
+        len(candidates),
+        found,
+        len(groups.pairs()),
+        len(groups.members()),
+        time.perf_counter() - started,
+    )
+
+
+def _rules(recipe: FeatureRecipe) -> str:
+    """Names all that decides which pairs are found."""
+    parts = (recipe.backbone_digest, recipe.precision, recipe.resize_mode, recipe.pixel_contract)
+    return ":".join(map(str, (RULES, *parts)))
+
+
+def _features(sources: Sources, known: FirstViews, image_ids: Sequence[ImageId]) -> Float32Array:
+    if list(known.image_ids) == list(image_ids):
+        return known.features
+    dim = known.features.shape[1]
+    _, matrix, starts = sources.cache.read(sources.recipe, image_ids, dim)
+    rows: Float32Array = matrix[starts]
+    return rows
+
+
+def _sketches(
+    sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
+) -> UInt8Array:
+    """Sketches of all, uint8 [n, S, S]; those that the cache lacks are made."""
+    found = sources.cache.sketches(sources.recipe, image_ids)
+    lacking = [image_id for image_id in image_ids if image_id not in found]
+    for part in chunks_of(len(lacking), _SKETCHES_AT_ONCE):
+        views = _decoded(sources, lacking[part], extensions, sources.spec)
+        made = [
+            (image_id, sketch_of(np.zeros((1, 1, 3), np.uint8) if view is None else view))
+            for image_id, view in zip(lacking[part], views, strict=True)
+        ]
+        sources.cache.put_sketches(sources.recipe, made)
+        found.update(made)
+    return np.stack([found[image_id] for image_id in image_ids])
+
+
+class _Thumbnails:
+    """Thumbnails of stored images by number; those used last stay in memory."""
+
+    def __init__(
+        self, sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
+    ) -> None:
+        self.image_ids = image_ids
+        self._sources = sources
+        self._extensions = extensions
+        self._kept: dict[int, UInt8Array | None] = {}
+
+    def of(self, numbers: Iterable[int]) -> dict[int, UInt8Array | None]:
+        """Thumbnails, uint8 [h, w] each; None for what cannot be decoded."""
+        wanted = sorted(set(numbers))
+        lacking = [number for number in wanted if number not in self._kept]
+        ids = [self.image_ids[number] for number in lacking]
+        views = _decoded(self._sources, ids, self._extensions, _SPEC)
+        for number, view in zip(lacking, views, strict=True):
+            self._kept[number] = None if view is None else thumbnail_of(view)
+        found = {number: self._kept[number] for number in wanted}
+        for number in list(self._kept)[: max(0, len(self._kept) - _THUMBNAILS_KEPT)]:
+            del self._kept[number]
+        return found
+
+
+def _decoded(
+    sources: Sources,
+    image_ids: Sequence[ImageId],
+    extensions: dict[ImageId, str],
+    spec: PixelSpec,
+) -> list[UInt8Array | None]:
+    """First view of each image; None where a file was damaged since it was featurized."""
+
+    def first_view(image_id: ImageId) -> UInt8Array | None:
+        try:
+            data = sources.store.blobs.read(image_id, extensions[image_id])
+            view: UInt8Array = sources.decoder.decode(data, spec).views[0]
+        except ImageRefusedError:
+            return None
+        return view
+
+    with ThreadPoolExecutor(_cores() + 1, thread_name_prefix="keshikaran") as pool:
+        return list(pool.map(first_view, image_ids))
+
+
+def _copies(
+    candidates: Sequence[Candidate], thumbnails: _Thumbnails, task: ProgressTask
+) -> list[DuplicatePair]:
+    found: list[DuplicatePair] = []
+    with ThreadPoolExecutor(_cores(), thread_name_prefix="keshikaran") as pool:
+        for part in chunks_of(len(candidates), _PAIRS_AT_ONCE):
+            some = candidates[part]
+            pictures = thumbnails.of(n for one in some for n in (one.first, one.second))
+            works = [list(pairs) for _, pairs in groupby(some, lambda one: one.first)]
+            look = partial(_look, thumbnails=pictures, image_ids=thumbnails.image_ids)
+            for pairs in pool.map(look, works):
+                found += pairs
+            task.advance(len(some))
+    return found
+
+
+def _look(
+    candidates: Sequence[Candidate],
+    thumbnails: dict[int, UInt8Array | None],
+    image_ids: Sequence[ImageId],
+) -> list[DuplicatePair]:
+    """Compare one image with others."""
+    number = candidates[0].first
+    thumbnail = thumbnails[number]
+    if thumbnail is None:
+        return []
+    first = Picture(thumbnail)
+    found = []
+    for candidate in candidates:
+        other = thumbnails[candidate.second]
+        evidence = None if other is None else compare(first, Picture(other), candidate.turns)
+        if evidence is not None and is_copy(evidence):
+            found.append(
+                DuplicatePair(
+                    image_ids[number],
+                    image_ids[candidate.second],
+                    evidence.turn,
+                    evidence.scale,
+                    evidence.overlap,
+                    evidence.agreement,
+                    evidence.similarity,
+                    RULES,
+                )
+            )
+    return found
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
