@@ -54,6 +54,16 @@ def write_scenes(folder: Path, count: int) -> Path:
     return folder
 
 
+def allowed_scene(scenes: Path) -> Path:
+    """Reddish, which the model blocks, but called acceptable."""
+    return scenes / "red" / "0003.jpg"
+
+
+def banned_scene(scenes: Path) -> Path:
+    """Bluish, which the model passes, but called objectionable."""
+    return scenes / "blue" / "0005.jpg"
+
+
 def one_hot(number: int, size: int = FAKE_DIM) -> Float32Array:
     """Features that only one known image has."""
     return np.eye(size, dtype=np.float32)[[number]]

@@ -17,65 +17,30 @@ from keshikaran.errors import MemoryFileError, NotEnoughImagesError
 from keshikaran.hashing import content_ids, image_id_of
 from keshikaran.ingest import scan_folder
 from keshikaran.known import export_memory, open_known
-from keshikaran.labels import label_image
 from keshikaran.memory import Memory, read_memory
 from keshikaran.pixels import EXTENSIONS
 from keshikaran.store import DuplicatePair, ImageRecord, SourceEntry, Store, Workspace
 from keshikaran.training import TrainingOptions, train
 from keshikaran.types import ImageId
-from known_support import copies, scene, write_scenes
+from known_support import allowed_scene, banned_scene, copies, scene
 from support import bluish, encode
 
 Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of reddish and bluish scenes. Do not change it."""
-    return write_scenes(tmp_path_factory.mktemp("scenes"), 60)
-
-
-@pytest.fixture(scope="module")
-def trained_on_scenes(
-    tmp_path_factory: pytest.TempPathFactory, backbone_file: Path, scenes: Path
-) -> Workspace:
-    """A workspace that finds reddish scenes objectionable. Do not change it.
-
-    A person called one reddish scene acceptable and one bluish scene objectionable, after the
-    model was trained.
-    """
-    workspace = Workspace(tmp_path_factory.mktemp("scenes-workspace"))
-    options = TrainingOptions(backbone=str(backbone_file), tensorboard=False)
-    train(workspace, [scan_folder(scenes, ["red"])], options)
-    with Store(workspace.folder) as store:
-        label_image(store, str(_allowed(scenes)), 0, who="kim", why="satire")
-        label_image(store, str(_banned(scenes)), 1, who="kim", why="policy 4")
-    return workspace
-
-
-def _allowed(scenes: Path) -> Path:
-    """Reddish, which the model blocks, but called acceptable."""
-    return scenes / "red" / "0003.jpg"
-
-
-def _banned(scenes: Path) -> Path:
-    """Bluish, which the model passes, but called objectionable."""
-    return scenes / "blue" / "0005.jpg"
-
-
-@pytest.fixture(scope="module")
-def model(trained_on_scenes: Workspace) -> Path:
-    path = trained_on_scenes.latest_model()
+def model(scenes_workspace: Workspace) -> Path:
+    path = scenes_workspace.latest_model()
     assert path is not None
     return path
 
 
 @pytest.fixture(scope="module")
 def memory_file(
-    trained_on_scenes: Workspace, model: Path, tmp_path_factory: pytest.TempPathFactory
+    scenes_workspace: Workspace, model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     path = tmp_path_factory.mktemp("memory") / "known.memory"
-    export_memory(trained_on_scenes, model, path)
+    export_memory(scenes_workspace, model, path)
     return path
 
 
@@ -102,12 +67,15 @@ def _score(prediction: Prediction) -> float:
 
 
 def test_without_known_images_the_model_answers(plain: Predictor, scenes: Path) -> None:
-    found = plain.predict(_banned(scenes))
+    found = plain.predict(banned_scene(scenes))
     assert (found.source, found.evidence, found.verdict) == ("model", None, "pass")
 
 
 def test_the_very_bytes_get_the_label(plain: Predictor, knowing: Predictor, scenes: Path) -> None:
-    for path, verdict, score in ((_banned(scenes), "block", 1.0), (_allowed(scenes), "pass", 0.0)):
+    for path, verdict, score in (
+        (banned_scene(scenes), "block", 1.0),
+        (allowed_scene(scenes), "pass", 0.0),
+    ):
         found = knowing.predict(path)
         assert (found.verdict, found.score, found.source) == (verdict, score, "exact")
         assert found.evidence is not None
@@ -120,20 +88,20 @@ def test_the_very_bytes_get_the_label(plain: Predictor, knowing: Predictor, scen
 def test_a_copy_of_a_banned_picture_does_not_come_back(
     kind: str, plain: Predictor, knowing: Predictor, scenes: Path
 ) -> None:
-    upload = _copies_of(_banned(scenes))[kind]
+    upload = _copies_of(banned_scene(scenes))[kind]
     assert plain.predict(upload).verdict == "pass"
     found = knowing.predict(upload)
     assert (found.verdict, found.score, found.source) == ("block", 1.0, "near_duplicate")
     assert found.evidence is not None
-    assert found.evidence.image_id == image_id_of(_banned(scenes).read_bytes())
+    assert found.evidence.image_id == image_id_of(banned_scene(scenes).read_bytes())
     assert found.frames_total == 1
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "half", "crop", "mirror", "turned"])
+@pytest.mark.parametrize("kind", ["jpeg", "mirror"])
 def test_a_copy_of_an_acceptable_picture_never_lowers_a_verdict(
     kind: str, plain: Predictor, knowing: Predictor, scenes: Path
 ) -> None:
-    upload = _copies_of(_allowed(scenes))[kind]
+    upload = _copies_of(allowed_scene(scenes))[kind]
     found, before = knowing.predict(upload), plain.predict(upload)
     assert (found.score, found.verdict) == (before.score, "block")
     assert found.source == "near_duplicate"
@@ -155,11 +123,11 @@ def test_what_cannot_be_read_is_undecided_and_has_no_source(knowing: Predictor) 
 
 def test_many_get_the_answers_that_each_gets(knowing: Predictor, scenes: Path) -> None:
     uploads: list[str | bytes] = [
-        str(_banned(scenes)),
+        str(banned_scene(scenes)),
         b"no picture",
-        *_copies_of(_allowed(scenes)).values(),
+        *_copies_of(allowed_scene(scenes)).values(),
         encode(scene(777), "PNG"),
-        str(_allowed(scenes)),
+        str(allowed_scene(scenes)),
         str(scenes / "missing.jpg"),
     ]
     assert list(knowing.predict_many(uploads)) == [knowing.predict(one) for one in uploads]
@@ -173,7 +141,7 @@ def test_a_file_that_changes_after_it_was_scored_keeps_the_model_s_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "upload.jpg"
-    path.write_bytes(_copies_of(_banned(scenes))["half"])
+    path.write_bytes(_copies_of(banned_scene(scenes))["half"])
     expected = plain.predict(path)
     read, opened = Path.open, []
 
@@ -205,7 +173,7 @@ def _from_workspace(
 def uploads(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Known pictures, copies and strangers. Do not change it."""
     folder = tmp_path_factory.mktemp("known-uploads")
-    for name, path in (("allowed", _allowed(scenes)), ("banned", _banned(scenes))):
+    for name, path in (("allowed", allowed_scene(scenes)), ("banned", banned_scene(scenes))):
         shutil.copy(path, folder / f"{name}.jpg")
         for kind, data in _copies_of(path).items():
             (folder / f"{name}-{kind}.jpg").write_bytes(data)
@@ -215,7 +183,7 @@ def uploads(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_file_and_workspace_command_line_and_python_agree(
-    trained_on_scenes: Workspace,
+    scenes_workspace: Workspace,
     model: Path,
     memory_file: Path,
     uploads: Path,
@@ -225,7 +193,7 @@ def test_file_and_workspace_command_line_and_python_agree(
     paths = [str(path) for path in sorted(uploads.iterdir())]
     expected = [json.loads(json.dumps(one.to_dict())) for one in knowing.predict_many(paths)]
     assert {one["source"] for one in expected} == {"exact", "near_duplicate", "model", None}
-    folder = trained_on_scenes.folder
+    folder = scenes_workspace.folder
     by_file = cli(capsys, "predict", uploads, "--model", model, "--memory", memory_file, "--json")
     by_workspace = cli(capsys, "predict", uploads, "-w", folder, "--known", "--json")
     for done in (by_file, by_workspace):
@@ -260,52 +228,52 @@ def test_people_read_which_image_is_known(
 
 
 def test_export_says_what_it_holds(
-    trained_on_scenes: Workspace, tmp_path: Path, capsys: Captured
+    scenes_workspace: Workspace, tmp_path: Path, capsys: Captured
 ) -> None:
     path = tmp_path / "known.memory"
-    done = cli(capsys, "export-memory", path, "-w", trained_on_scenes.folder)
+    done = cli(capsys, "export-memory", path, "-w", scenes_workspace.folder)
     assert (done.code, done.out) == (0, f"{path}\n")
-    assert "120 known images, 60 of them objectionable" in done.err
+    assert "60 known images, 30 of them objectionable" in done.err
     assert "keep it as safe as the images" in done.err
     assert f"Next: keshikaran predict IMAGE --memory {path}" in done.err
 
 
 def test_export_is_the_same_each_time(
-    trained_on_scenes: Workspace, model: Path, memory_file: Path, tmp_path: Path
+    scenes_workspace: Workspace, model: Path, memory_file: Path, tmp_path: Path
 ) -> None:
-    export_memory(trained_on_scenes, model, tmp_path / "again", isolation="off")
+    export_memory(scenes_workspace, model, tmp_path / "again", isolation="off")
     assert (tmp_path / "again").read_bytes() == memory_file.read_bytes()
 
 
 def test_export_as_json(
-    trained_on_scenes: Workspace, model: Path, tmp_path: Path, capsys: Captured
+    scenes_workspace: Workspace, model: Path, tmp_path: Path, capsys: Captured
 ) -> None:
     path = tmp_path / "known.memory"
     done = cli(
-        capsys, "export-memory", path, "-w", trained_on_scenes.folder, "--exact-only", "--json"
+        capsys, "export-memory", path, "-w", scenes_workspace.folder, "--exact-only", "--json"
     )
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out) == {
         "path": str(path),
         "model_id": model.stem,
-        "images": 120,
-        "objectionable": 60,
-        "exact_only": 120,
+        "images": 60,
+        "objectionable": 30,
+        "exact_only": 60,
         "disputed": 0,
         "left_out": 0,
         "bytes": path.stat().st_size,
     }
-    assert path.stat().st_size < 120 * 40 + 1000
+    assert path.stat().st_size < 60 * 40 + 1000
 
 
 def test_exact_only_knows_bytes_and_no_copies(
-    trained_on_scenes: Workspace, model: Path, plain: Predictor, scenes: Path, tmp_path: Path
+    scenes_workspace: Workspace, model: Path, plain: Predictor, scenes: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "hashes.memory"
-    export_memory(trained_on_scenes, model, path, exact_only=True, isolation="off")
+    export_memory(scenes_workspace, model, path, exact_only=True, isolation="off")
     with Predictor.load(model, memory=path, isolation="off") as predictor:
-        assert predictor.predict(_banned(scenes)).source == "exact"
-        upload = _copies_of(_banned(scenes))["jpeg"]
+        assert predictor.predict(banned_scene(scenes)).source == "exact"
+        upload = _copies_of(banned_scene(scenes))["jpeg"]
         assert predictor.predict(upload) == plain.predict(upload)
 
 
@@ -346,9 +314,9 @@ def test_known_needs_a_workspace(model: Path, tmp_path: Path, capsys: Captured) 
 
 
 @pytest.fixture
-def own(trained_on_scenes: Workspace, tmp_path: Path) -> Workspace:
+def own(scenes_workspace: Workspace, tmp_path: Path) -> Workspace:
     """A copy that may be changed."""
-    shutil.copytree(trained_on_scenes.folder, tmp_path / "own")
+    shutil.copytree(scenes_workspace.folder, tmp_path / "own")
     return Workspace(tmp_path / "own")
 
 
@@ -370,7 +338,7 @@ def test_undecodable_files_are_known_only_if_they_are_objectionable(own: Workspa
     model = own.latest_model()
     assert model is not None
     report = export_memory(own, model, own.folder / "known", isolation="off")
-    assert (report.images, report.exact_only, report.left_out) == (121, 1, 1)
+    assert (report.images, report.exact_only, report.left_out) == (61, 1, 1)
     with Predictor.load(model, memory=own.folder / "known", isolation="off") as predictor:
         assert predictor.predict(whole[:710]).verdict == "block"
         assert predictor.predict(whole[:710]).image_id == objectionable
@@ -379,7 +347,7 @@ def test_undecodable_files_are_known_only_if_they_are_objectionable(own: Workspa
 
 
 def test_a_damaged_object_is_known_by_its_bytes_alone(own: Workspace, scenes: Path) -> None:
-    data = _banned(scenes).read_bytes()
+    data = banned_scene(scenes).read_bytes()
     with Store(own.folder) as store:
         path = store.blobs.path_of(image_id_of(data), "jpg")
     path.chmod(0o644)
@@ -387,14 +355,14 @@ def test_a_damaged_object_is_known_by_its_bytes_alone(own: Workspace, scenes: Pa
     model = own.latest_model()
     assert model is not None
     report = export_memory(own, model, own.folder / "known", isolation="off")
-    assert (report.images, report.exact_only) == (120, 1)
+    assert (report.images, report.exact_only) == (60, 1)
     with Predictor.load(model, memory=own.folder / "known", isolation="off") as predictor:
         assert predictor.predict(data).source == "exact"
-        assert predictor.predict(_copies_of(_banned(scenes))["jpeg"]).source == "model"
+        assert predictor.predict(_copies_of(banned_scene(scenes))["jpeg"]).source == "model"
 
 
 def test_copies_with_both_labels_leave_it_to_the_model(own: Workspace, scenes: Path) -> None:
-    paths = (_allowed(scenes), _banned(scenes))
+    paths = (allowed_scene(scenes), banned_scene(scenes))
     first, second = sorted(image_id_of(path.read_bytes()) for path in paths)
     with Store(own.folder) as store:
         store.groups.record([DuplicatePair(first, second, "none", 1.0, 1.0, 1.0, 1.0, 1)])
@@ -403,8 +371,8 @@ def test_copies_with_both_labels_leave_it_to_the_model(own: Workspace, scenes: P
     report = export_memory(own, model, own.folder / "known", isolation="off")
     assert report.disputed == 2
     with Predictor.load(model, memory=own.folder / "known", isolation="off") as predictor:
-        assert predictor.predict(_allowed(scenes)).source == "model"
-        assert predictor.predict(_banned(scenes)).source == "exact"
+        assert predictor.predict(allowed_scene(scenes)).source == "model"
+        assert predictor.predict(banned_scene(scenes)).source == "exact"
         for path in paths:
             assert predictor.predict(_copies_of(path)["jpeg"]).source == "model"
 

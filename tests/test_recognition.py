@@ -168,7 +168,10 @@ def test_an_upload_that_is_gone_meanwhile_is_no_copy() -> None:
 )
 def test_another_network_is_refused(fields: dict[str, Any], words: str) -> None:
     memory = memory_of([_KNOWN], [1])
-    fitting: dict[str, Any] = {"backbone": {"name": "fake", "digest": "ab" * 32}, "resize_mode": "crop"}
+    fitting: dict[str, Any] = {
+        "backbone": {"name": "fake", "digest": "ab" * 32},
+        "resize_mode": "crop",
+    }
     engine = opened(scoring_model())
     assert key_of(manifest(**fitting)) == memory.key
     check_fit(memory, manifest(**fitting), engine)

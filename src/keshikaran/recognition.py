@@ -30,6 +30,7 @@ from keshikaran.pixels import Decoder, PixelSpec
 from keshikaran.types import ImageId, KnownImage, Label
 
 _MOST_CANDIDATES = 3
+_MOST_A_TURN = 1
 _MOST_VIEWS = 8
 
 WHOLE = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
@@ -137,7 +138,7 @@ class Recognizer:
         if outputs.sketch is not None and len(self._memory.owners):
             plain = outputs.sketch.astype(np.float32)
             turns = [turned(plain, turn).ravel() for turn in TURNS]
-            alike = self._memory.sketches.alike(np.stack(turns), _MOST_CANDIDATES)
+            alike = self._memory.sketches.alike(np.stack(turns), _MOST_A_TURN)
             for turn, rows in zip(TURNS, alike, strict=True):
                 for row in rows:
                     tried = found.setdefault(0, {}).get(row, ())

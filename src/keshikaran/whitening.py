@@ -39,7 +39,7 @@ class Whitening:
 
     def apply(self, features: Float32Array) -> Float32Array:
         """Vectors of length one, float32 [n, d], of features float32 [n, D]."""
-        white: Float32Array = (features - self.mean) @ self.projection
+        white = np.asarray((features - self.mean) @ self.projection, dtype=np.float32)
         return centred(white, np.zeros(white.shape[1], dtype=np.float32))
 
 

@@ -7,7 +7,7 @@ import simplejpeg
 
 from keshikaran.types import UInt8Array
 
-_QUALITY = 85
+_QUALITY = 92
 
 
 def encode_grey(grey: UInt8Array) -> bytes:
