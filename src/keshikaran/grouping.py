@@ -14,6 +14,7 @@ from functools import partial
 from itertools import groupby
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from keshikaran.alignment import RULES, THUMBNAIL, Picture, compare, is_copy, thumbnail_of
 from keshikaran.candidates import Candidate, find_candidates
@@ -218,7 +219,11 @@ def _copies(
     candidates: Sequence[Candidate], thumbnails: _Thumbnails, task: ProgressTask
 ) -> list[DuplicatePair]:
     found: list[DuplicatePair] = []
-    with ThreadPoolExecutor(_cores(), thread_name_prefix="keshikaran") as pool:
+    # Many small products: threads of the library's own would only wait for each other.
+    with (
+        threadpool_limits(1, "blas"),
+        ThreadPoolExecutor(_cores(), thread_name_prefix="keshikaran") as pool,
+    ):
         for part in chunks_of(len(candidates), _PAIRS_AT_ONCE):
             some = candidates[part]
             pictures = thumbnails.of(n for one in some for n in (one.first, one.second))

@@ -14,27 +14,35 @@ from dataclasses import dataclass
 import numpy as np
 
 from keshikaran.alignment.coarse import starts
-from keshikaran.alignment.fine import Laid, lay
+from keshikaran.alignment.fine import Laid, lay, refine
 from keshikaran.alignment.picture import (
+    LEVELS,
     THUMBNAIL,
     TURNS,
+    Layer,
     Picture,
     Turn,
-    high_passed,
     thumbnail_of,
     turned,
 )
+from keshikaran.alignment.place import Place
+from keshikaran.alignment.resample import blurred
+from keshikaran.types import Float32Array
 
 RULES = 1
 """Version of all that decides whether two pictures are copies."""
 
-_BLOCK = 16
+_BEGUN = 3
+_FOLLOWED = 1
+_BLOCKS = (4, 8, 16)
+_EDGE = 2
+_WORTH_MORE = 0.6
 _LEAST_BLOCKS = 6
 _BLOCK_AGREES = 0.6
 _TEXTURE = 2.0
 
-LEAST_AGREEMENT = 0.8
-LEAST_SIMILARITY = 0.9
+LEAST_AGREEMENT = 0.72
+LEAST_SIMILARITY = 0.88
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +82,95 @@ def compare(first: Picture, second: Picture, turns: Iterable[Turn]) -> Evidence 
         little in them to tell.
     """
     best: Evidence | None = None
-    for turn in turns:
-        other = second.turned(turn)
-        for start in starts(first, other):
-            laid = lay(first, other, start)
-            found = None if laid is None else _judge(first, other, laid, turn)
-            if found is not None and (best is None or found.similarity > best.similarity):
-                best = found
-            if best is not None and is_copy(best):
-                return best
+    for place, turn, other in _likely(first, second, turns)[:_FOLLOWED]:
+        found = _follow(first, other, place, turn)
+        if found is not None and (best is None or found.similarity > best.similarity):
+            best = found
+        if best is not None and is_copy(best):
+            break
     return best
 
 
-def _judge(first: Picture, second: Picture, laid: Laid, turn: Turn) -> Evidence | None:
-    a, b = high_passed(first.layers[-1].grey), high_passed(laid.pixels)
-    whole = _blocks(laid.seen).all(axis=1)
-    a, b = _blocks(a)[whole], _blocks(b)[whole]
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    power_a, power_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
-    textured = np.maximum(power_a, power_b) > _TEXTURE * _BLOCK * _BLOCK
-    if textured.sum() < _LEAST_BLOCKS:
+def _likely(
+    first: Picture, second: Picture, turns: Iterable[Turn]
+) -> list[tuple[Place, Turn, Picture]]:
+    """Places in pictures of the smallest level, the one that looks best first."""
+    begun = [
+        (start, turn, other)
+        for turn in turns
+        for other in (second.turned(turn),)
+        for start in starts(first, other)
+    ]
+    begun.sort(key=lambda one: -one[0].correlation)
+    ranked = []
+    for start, turn, other in begun[:_BEGUN]:
+        a, b = first.layer(0), other.layer(0)
+        place = refine(a, b, start, 0)
+        if place is not None:
+            laid = lay(a, b, place)
+            ranked.append((_likeness(laid), (place, turn, other)))
+    return [one for _, one in sorted(ranked, key=lambda pair: -pair[0])]
+
+
+def _likeness(laid: Laid) -> float:
+    """Correlation of all that changes fast."""
+    a, b = (_high_passed(grey, _BLOCKS[0]).ravel() for grey in (laid.first, laid.second))
+    return float(a @ b / np.sqrt(max(float(a @ a) * float(b @ b), 1e-3)))
+
+
+def _follow(first: Picture, second: Picture, start: Place, turn: Turn) -> Evidence | None:
+    """Refine a place as long as it is promising, and judge there."""
+    place: Place | None = start
+    evidence = None
+    for level in range(1, len(LEVELS)):
+        a, b = first.layer(level), second.layer(level)
+        place = refine(a, b, place, level)
+        if place is None:
+            return None
+        evidence = _judge(a, b, place, turn, _BLOCKS[level])
+        if evidence is None or evidence.similarity < _WORTH_MORE:
+            return evidence
+    return evidence
+
+
+def _judge(a: Layer, b: Layer, place: Place, turn: Turn, block: int) -> Evidence | None:
+    laid = lay(a, b, place)
+    values = _correlations(
+        _blocks(_high_passed(laid.first, block), block),
+        _blocks(_high_passed(laid.second, block), block),
+    )
+    if len(values) < _LEAST_BLOCKS:
         return None
-    products = (a * b).sum(axis=1) / np.sqrt(np.maximum(power_a * power_b, 1e-3))
-    values = products[textured]
-    smaller = min(first.grey.size, second.grey.size * laid.scale**2)
+    smaller = min(a.grey.size, b.grey.size * place.scale**2)
     return Evidence(
         turn,
-        laid.scale,
-        min(1.0, float(laid.seen.sum()) / smaller),
+        float(place.scale),
+        min(1.0, float(laid.first.size / smaller)),
         float((values > _BLOCK_AGREES).mean()),
         float(np.median(values)),
     )
 
 
-def _blocks(values: np.ndarray) -> np.ndarray:
+def _high_passed(grey: Float32Array, block: int) -> Float32Array:
+    """Without what changes slowly, and without the edge, where resizing mixes in its outside."""
+    result: Float32Array = (grey - blurred(grey, block / 4))[_EDGE:-_EDGE, _EDGE:-_EDGE]
+    return result
+
+
+def _correlations(a: Float32Array, b: Float32Array) -> Float32Array:
+    """Correlation of each pair of blocks that have texture."""
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    power_a, power_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
+    textured = np.maximum(power_a, power_b) > _TEXTURE * a.shape[1]
+    result: Float32Array = (a * b).sum(axis=1) / np.sqrt(np.maximum(power_a * power_b, 1e-3))
+    return result[textured]
+
+
+def _blocks(values: Float32Array, side: int) -> Float32Array:
     """Square blocks of a picture as rows, [blocks, side x side]; what is left over is dropped."""
-    down, across = (n // _BLOCK for n in values.shape)
-    cut = values[: down * _BLOCK, : across * _BLOCK].reshape(down, _BLOCK, across, _BLOCK)
-    return cut.swapaxes(1, 2).reshape(down * across, _BLOCK * _BLOCK)
+    down, across = (n // side for n in values.shape)
+    cut = values[: down * side, : across * side].reshape(down, side, across, side)
+    return cut.swapaxes(1, 2).reshape(down * across, side * side)
 
 
 __all__ = [

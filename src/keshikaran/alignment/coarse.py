@@ -1,69 +1,79 @@
-"""Where one small picture might lie on another: masked normalised cross-correlation.
+"""Where one small picture might lie on another: normalised cross-correlation of the overlap.
 
-The method is Padfield's (Masked object registration in the Fourier domain, 2012): correlation
-over the pixels that both pictures have, for every shift at once, by Fourier transforms.
+Correlation over the pixels that both pictures have, for every shift at once; the products by
+Fourier transforms (as Padfield, Masked object registration in the Fourier domain, 2012), means
+and variances, since both pictures are whole rectangles, from running sums.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from keshikaran.alignment.picture import COARSE_SIDE, FIELD, SCALES, Picture
+from keshikaran.alignment.picture import COARSE_SIDE, FIELD, SCALES, Picture, Small
+from keshikaran.alignment.place import Place
+from keshikaran.types import Float32Array, IntArray
 
-LEAST_OVERLAP = 0.55
-LEAST_CORRELATION = 0.5
-_STARTS = 3
+_LEAST_OVERLAP = 0.55
+_LEAST_CORRELATION = 0.5
 _LEAST_VARIANCE = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the second picture lies in the first: row = scale x its row + shift, and so columns.
-
-    Attributes:
-        scale: of the second picture.
-        down: rows it is shifted by.
-        across: columns it is shifted by.
-        side: longer side of the pictures that rows and columns count in.
-        correlation: in [-1, 1].
-    """
-
-    scale: float
-    down: float
-    across: float
-    side: int = COARSE_SIDE
-    correlation: float = 0.0
+_FAR = int(COARSE_SIDE * (1 - _LEAST_OVERLAP)) + 2
+_SHIFTS = np.arange(-_FAR, _FAR + 1)
 
 
 def starts(first: Picture, second: Picture) -> list[Place]:
-    """The best places at a few scales, most likely first; none if nothing correlates."""
-    scores = _correlations(first, second)
+    """The best place at each scale where anything correlates."""
+    scores = _correlations(first.fixed, second.moving)
     peaks = scores.reshape(len(scores), -1)
     best = peaks.argmax(axis=1)
     heights = peaks[np.arange(len(peaks)), best]
     found: list[Place] = []
-    for k in np.argsort(-heights, kind="stable"):
-        if heights[k] < LEAST_CORRELATION or len(found) == _STARTS:
-            break
-        row, column = divmod(int(best[k]), FIELD)
-        down, across = (n - FIELD if n > FIELD // 2 else n for n in (row, column))
-        found.append(Place(float(SCALES[k]), down, across, COARSE_SIDE, float(heights[k])))
+    for k in np.flatnonzero(heights >= _LEAST_CORRELATION):
+        down, across = divmod(int(best[k]), len(_SHIFTS))
+        found.append(
+            Place(float(SCALES[k]), down - _FAR, across - _FAR, COARSE_SIDE, float(heights[k]))
+        )
     return found
 
 
-def _correlations(first: Picture, second: Picture) -> np.ndarray:
-    """Correlation at each scale and shift, float32 [scales, FIELD, FIELD]; -1 where undefined."""
-    a, a_mask, a_square = first.fixed.values[0]
-    b, b_mask, b_square = np.conj(second.moving.values).swapaxes(0, 1)
-    products = np.stack(
-        [a_mask * b_mask, a * b_mask, a_square * b_mask, a_mask * b, a_mask * b_square, a * b]
-    )
-    n, s_a, s_aa, s_b, s_bb, s_ab = np.fft.irfft2(products, s=(FIELD, FIELD))
-    n = np.maximum(n, 1)
-    var_a, var_b = s_aa - s_a * s_a / n, s_bb - s_b * s_b / n
-    least = LEAST_OVERLAP * np.maximum(first.fixed.areas, second.moving.areas)[:, None, None]
-    usable = (n > least) & (var_a > _LEAST_VARIANCE * n) & (var_b > _LEAST_VARIANCE * n)
-    scale = np.sqrt(np.maximum(var_a * var_b, 1e-3))
-    return np.where(usable, (s_ab - s_a * s_b / n) / scale, -1)
+def _correlations(first: Small, second: Small) -> Float32Array:
+    """Correlation at each scale and shift, float32 [scales, S, S]; -1 where undefined."""
+    products = np.fft.irfft2(first.spectra * np.conj(second.spectra), s=(FIELD, FIELD))
+    products = products[:, _SHIFTS[:, None], _SHIFTS]
+    result = np.full_like(products, -1)
+    (shape,) = first.shapes
+    for k, other in enumerate(second.shapes):
+        rows, columns = _overlap(shape[0], other[0]), _overlap(shape[1], other[1])
+        n = np.multiply.outer(rows[1] - rows[0], columns[1] - columns[0])
+        n = np.maximum(n, 1).astype(np.float32)
+        mean_a, power_a = _sums(first.sums[0], rows, columns)
+        mean_b, power_b = _sums(second.sums[k], *_shifted(rows, columns, other))
+        var_a, var_b = power_a - mean_a * mean_a / n, power_b - mean_b * mean_b / n
+        least = _LEAST_OVERLAP * max(shape[0] * shape[1], other[0] * other[1])
+        usable = (n > least) & (var_a > _LEAST_VARIANCE * n) & (var_b > _LEAST_VARIANCE * n)
+        scale = np.sqrt(np.maximum(var_a * var_b, 1e-3))
+        result[k] = np.where(usable, (products[k] - mean_a * mean_b / n) / scale, -1)
+    return result
+
+
+def _shifted(
+    rows: IntArray, columns: IntArray, shape: tuple[int, int]
+) -> tuple[IntArray, IntArray]:
+    """The same places in the picture that is shifted."""
+    return np.clip(rows - _SHIFTS, 0, shape[0]), np.clip(columns - _SHIFTS, 0, shape[1])
+
+
+def _sums(sums: Float32Array, rows: IntArray, columns: IntArray) -> Float32Array:
+    """Sums over rectangles, [2, S, S], from running sums [2, h + 1, w + 1]."""
+    low, high = sums[:, rows[0]], sums[:, rows[1]]
+    lines = high - low
+    result: Float32Array = lines[:, :, columns[1]] - lines[:, :, columns[0]]
+    return result
+
+
+@lru_cache(maxsize=4096)
+def _overlap(length: int, other: int) -> IntArray:
+    """For each shift, from where to where a line overlaps with a shifted one, int64 [2, S]."""
+    start = np.clip(_SHIFTS, 0, length)
+    return np.stack([start, np.maximum(np.minimum(length, _SHIFTS + other), start)])

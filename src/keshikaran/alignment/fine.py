@@ -10,78 +10,71 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keshikaran.alignment.coarse import Place
-from keshikaran.alignment.picture import LEVELS, Layer, Picture
+from keshikaran.alignment.picture import LEVELS, Layer
+from keshikaran.alignment.place import Place
 from keshikaran.types import Float32Array
 
-_STEPS = (10, 6, 4)
-_STRIDES = (1, 1, 2)
+_STEPS = (6, 4, 4)
+_STRIDES = (1, 2, 2)
 _LEAST_SEEN = 0.3
-_STILL = 0.03
+_STILL = 0.05
+_LARGEST_STEP = np.array([2.0, 2.0, 0.03])
 _RIDGE = np.diag([1e-2, 1e-2, 1.0])
 
 
 @dataclass(frozen=True, slots=True)
 class Laid:
-    """The second picture on the first one's grid.
+    """What both pictures show, on the first one's grid.
 
     Attributes:
-        scale: of the second picture.
-        pixels: float32 [H, W]; zero where the second picture has nothing.
-        seen: bool [H, W], where it has something.
+        first: float32 [h, w].
+        second: float32 [h, w].
     """
 
-    scale: float
-    pixels: Float32Array
-    seen: np.ndarray
+    first: Float32Array
+    second: Float32Array
 
 
-def lay(first: Picture, second: Picture, start: Place) -> Laid | None:
-    """Refine a place; None where the pictures slip off each other.
+def refine(first: Layer, second: Layer, place: Place, level: int) -> Place | None:
+    """A better place; None where the pictures slip off each other.
 
     Args:
         first: the picture that stays.
         second: the one that is laid on it.
-        start: where about.
+        place: where about.
+        level: which of `LEVELS` both are.
     """
+    stride, side = _STRIDES[level], LEVELS[level]
+    place = place.at(side)
     # Places of the first -> of the second: second = zoom x first + shift.
-    zoom = 1 / start.scale
-    down, across = -start.down * zoom, -start.across * zoom
-    side = start.side
-    for level, target in enumerate(LEVELS):
-        down, across, side = down * target / side, across * target / side, target
-        found = _refine(first.layers[level], second.layers[level], (zoom, down, across), level)
-        if found is None:
-            return None
-        zoom, down, across = found
-    grey = first.layers[-1].grey
-    rows, columns = (np.arange(n, dtype=np.float32) for n in grey.shape)
-    pixels, seen = _warped(second.layers[-1].grey, zoom * rows + down, zoom * columns + across)
-    return Laid(1 / zoom, pixels, seen)
-
-
-def _refine(
-    a: Layer, b: Layer, place: tuple[float, float, float], level: int
-) -> tuple[float, float, float] | None:
-    zoom, down, across = place
-    stride = _STRIDES[level]
-    grey = a.grey[::stride, ::stride]
-    rows = np.arange(0, a.grey.shape[0], stride, dtype=np.float32)
-    columns = np.arange(0, a.grey.shape[1], stride, dtype=np.float32)
-    slope_down, slope_across = a.down[::stride, ::stride], a.across[::stride, ::stride]
-    zooming = slope_down * rows[:, None] + slope_across * columns
-    slopes = np.stack([slope_down.ravel(), slope_across.ravel(), zooming.ravel()])
+    zoom = 1 / place.scale
+    down, across = -place.down * zoom, -place.across * zoom
+    grey, slopes = first.template(stride)
+    rows = np.arange(0, first.grey.shape[0], stride, dtype=np.float32)
+    columns = np.arange(0, first.grey.shape[1], stride, dtype=np.float32)
     for _ in range(_STEPS[level]):
-        warped, seen = _warped(b.grey, zoom * rows + down, zoom * columns + across)
-        if seen.sum() < _LEAST_SEEN * seen.size:
+        y, x = (
+            _within(zoom * rows + down, second.grey.shape[0]),
+            _within(zoom * columns + across, second.grey.shape[1]),
+        )
+        if (y.stop - y.start) * (x.stop - x.start) < _LEAST_SEEN * grey.size:
             return None
-        step = _step(grey[seen], warped[seen], slopes[:, seen.ravel()])
+        warped = _warped(second.grey, zoom * rows[y] + down, zoom * columns[x] + across)
+        step = _step(grey[y, x].ravel(), warped.ravel(), slopes[:, y, x].reshape(3, -1))
         # The step moves the first picture; its inverse moves the second.
         zoom /= 1 + step[2]
         down, across = down - zoom * step[0], across - zoom * step[1]
-        if abs(step[0]) + abs(step[1]) + abs(step[2]) * LEVELS[level] / 2 < _STILL:
+        if abs(step[0]) + abs(step[1]) + abs(step[2]) * side / 2 < _STILL:
             break
-    return zoom, down, across
+    return Place(1 / zoom, -down / zoom, -across / zoom, side, place.correlation)
+
+
+def lay(first: Layer, second: Layer, place: Place) -> Laid:
+    """Cut out of both what both show."""
+    rows, columns = (np.arange(n, dtype=np.float32) for n in first.grey.shape)
+    rows, columns = (rows - place.down) / place.scale, (columns - place.across) / place.scale
+    y, x = _within(rows, second.grey.shape[0]), _within(columns, second.grey.shape[1])
+    return Laid(first.grey[y, x], _warped(second.grey, rows[y], columns[x]))
 
 
 def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> np.ndarray:
@@ -89,30 +82,29 @@ def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> np.ndarray:
     a, b = a - a.mean(), b - b.mean()
     gain = max(0.2, float(a @ b) / max(float(b @ b), 1e-3))
     difference = gain * b - a
-    spread = 2 * float(np.median(np.abs(difference))) + 1
+    spread = 2 * float(np.abs(difference).mean()) + 1
     weights = 1 / (1 + (difference / spread) ** 2)
     slopes = slopes - slopes.mean(axis=1, keepdims=True)
     weighted = slopes * weights
     step = np.linalg.solve(weighted @ slopes.T + _RIDGE, weighted @ difference)
-    return np.clip(step, [-2, -2, -0.03], [2, 2, 0.03])
+    return np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
 
 
-def _warped(
-    grey: Float32Array, rows: Float32Array, columns: Float32Array
-) -> tuple[Float32Array, np.ndarray]:
-    """Values between pixels, at every pair of a row and a column; and which lie inside.
+def _within(places: Float32Array, length: int) -> slice:
+    """Which of some ascending places lie in a picture."""
+    first, last = np.searchsorted(places, (0, length - 1), side="left")
+    return slice(int(first), int(last))
 
-    Since there is no rotation, interpolating is two products with sparse matrices; taking two
-    rows and two columns each does the same.
+
+def _warped(grey: Float32Array, rows: Float32Array, columns: Float32Array) -> Float32Array:
+    """Values between pixels, at every pair of a row and a column, all of them inside.
+
+    Without rotation, interpolating rows and columns one after the other is all there is to it.
     """
-    height, width = grey.shape
-    inside = np.logical_and.outer(
-        (rows >= 0) & (rows <= height - 1), (columns >= 0) & (columns <= width - 1)
-    )
-    top = np.clip(rows.astype(np.int64), 0, height - 2)
-    left = np.clip(columns.astype(np.int64), 0, width - 2)
-    low = np.clip(rows - top, 0, 1)[:, None]
-    far = np.clip(columns - left, 0, 1)
-    lines = grey[top] * (1 - low) + grey[top + 1] * low
-    pixels = lines[:, left] * (1 - far) + lines[:, left + 1] * far
-    return np.where(inside, pixels, 0), inside
+    top, left = rows.astype(np.int64), columns.astype(np.int64)
+    low, far = (rows - top).astype(np.float32)[:, None], (columns - left).astype(np.float32)
+    lines = grey[top]
+    lines = lines + low * (grey[top + 1] - lines)
+    pixels = lines[:, left]
+    result: Float32Array = pixels + far * (lines[:, left + 1] - pixels)
+    return result

@@ -8,22 +8,22 @@ from typing import Literal
 
 import numpy as np
 
+from keshikaran.alignment.frame import trimmed
 from keshikaran.alignment.resample import blurred, fitted, resized
 from keshikaran.types import Float32Array, UInt8Array
 
 THUMBNAIL = 160
 """Longer side of the pictures that are compared, in pixels."""
 
-COARSE_SIDE = 32
+COARSE_SIDE = 24
 LEVELS = (40, 80, THUMBNAIL)
 SPAN = 1.32
 """How much larger or smaller one picture may show the same things than the other."""
 
 SCALES = np.exp(np.linspace(-np.log(SPAN), np.log(SPAN), 9))
-FIELD = 64
+FIELD = 48
 
 _BLURS = (0.8, 0.8, 0.6)
-_HIGH_PASS = 4.0
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _BAR = 128
 
@@ -52,32 +52,44 @@ def turned(pixels: Float32Array, turn: Turn) -> Float32Array:
     return np.ascontiguousarray(result[..., ::-1] if mirrored else result)
 
 
-@dataclass(frozen=True, slots=True)
 class Layer:
-    """One size of a picture with its slopes.
+    """One size of a picture.
 
-    Attributes:
+    Args:
         grey: float32 [h, w].
-        down: slope from row to row, float32 [h, w].
-        across: slope from column to column, float32 [h, w].
     """
 
-    grey: Float32Array
-    down: Float32Array
-    across: Float32Array
+    def __init__(self, grey: Float32Array) -> None:
+        self.grey = grey
+        self._templates: dict[int, tuple[Float32Array, Float32Array]] = {}
+
+    def template(self, stride: int) -> tuple[Float32Array, Float32Array]:
+        """Every `stride`th pixel, [h', w'], and how it changes, [3, h', w'].
+
+        Changes are by shifting the picture down, across, and by enlarging it.
+        """
+        if stride not in self._templates:
+            down, across = (slope[::stride, ::stride] for slope in np.gradient(self.grey))
+            rows = np.arange(0, self.grey.shape[0], stride, dtype=np.float32)[:, None]
+            columns = np.arange(0, self.grey.shape[1], stride, dtype=np.float32)
+            slopes = np.stack([down, across, down * rows + across * columns])
+            self._templates[stride] = (self.grey[::stride, ::stride], slopes)
+        return self._templates[stride]
 
 
 @dataclass(frozen=True, slots=True)
-class Spectra:
-    """Fourier transforms of a small picture, its mask and its square, in a field of zeros.
+class Small:
+    """A small picture, at one scale or several.
 
     Attributes:
-        values: complex64 [..., 3, FIELD, FIELD / 2 + 1].
-        areas: pixels of the picture, float32 [...].
+        shapes: height and width at each scale.
+        spectra: Fourier transforms in a field of zeros, complex64 [scales, FIELD, FIELD / 2 + 1].
+        sums: running sums of values and of squares at each scale, float32 [2, h + 1, w + 1].
     """
 
-    values: np.ndarray
-    areas: np.ndarray
+    shapes: list[tuple[int, int]]
+    spectra: np.ndarray
+    sums: list[Float32Array]
 
 
 class Picture:
@@ -89,37 +101,39 @@ class Picture:
 
     def __init__(self, thumbnail: UInt8Array | Float32Array) -> None:
         self.grey = fitted(thumbnail.astype(np.float32), THUMBNAIL)
+        self._layers: dict[int, Layer] = {}
 
     def turned(self, turn: Turn) -> Picture:
         """The same picture, turned."""
         return self if turn == "none" else Picture(turned(self.grey, turn))
 
-    @cached_property
-    def layers(self) -> tuple[Layer, ...]:
-        """From small to large."""
-        sizes = (fitted(self.grey, side) for side in LEVELS)
-        greys = [blurred(grey, sigma) for grey, sigma in zip(sizes, _BLURS, strict=True)]
-        return tuple(Layer(grey, *np.gradient(grey)) for grey in greys)
+    def layer(self, level: int) -> Layer:
+        """The picture at one of `LEVELS`."""
+        if level not in self._layers:
+            grey = blurred(fitted(self.grey, LEVELS[level]), _BLURS[level])
+            self._layers[level] = Layer(grey)
+        return self._layers[level]
 
     @cached_property
-    def fixed(self) -> Spectra:
-        """Of the picture as it is."""
-        return _spectra([fitted(self.grey, COARSE_SIDE)])
+    def fixed(self) -> Small:
+        """Small, as it is."""
+        return _small([fitted(self.grey, COARSE_SIDE)])
 
     @cached_property
-    def moving(self) -> Spectra:
-        """Of the picture at all `SCALES`."""
+    def moving(self) -> Small:
+        """Small, at all `SCALES`."""
         small = fitted(self.grey, COARSE_SIDE)
         height, width = small.shape
         sizes = [(max(6, round(height * k)), max(6, round(width * k))) for k in SCALES]
-        return _spectra([resized(small, *size) for size in sizes])
+        return _small([resized(small, *size) for size in sizes])
 
 
 def thumbnail_of(pixels: UInt8Array) -> UInt8Array:
     """A grey thumbnail from what the decoder gives for a square of `THUMBNAIL` with grey bars.
 
     Args:
-        pixels: uint8 [H, W, 3]; bars of exactly the padding's grey are cut off.
+        pixels: uint8 [H, W, 3]; bars of exactly the padding's grey are cut off, and so is a frame
+            of the picture's own.
 
     Returns:
         uint8 [h, w].
@@ -129,25 +143,23 @@ def thumbnail_of(pixels: UInt8Array) -> UInt8Array:
         # Bars lie on opposite sides and are equally wide, but for a pixel.
         top, left = _margin(rows, len(pixels)), _margin(columns, pixels.shape[1])
         pixels = pixels[top : len(pixels) - top, left : pixels.shape[1] - left]
-    grey: UInt8Array = (pixels @ _LUMA + 0.5).astype(np.uint8)
-    return grey
-
-
-def high_passed(grey: Float32Array) -> Float32Array:
-    """The picture without what changes slowly."""
-    result: Float32Array = grey - blurred(grey, _HIGH_PASS)
-    return result
+    return trimmed((pixels @ _LUMA + 0.5).astype(np.uint8))
 
 
 def _margin(places: np.ndarray, length: int) -> int:
     return int(min(places.min(), length - 1 - places.max()))
 
 
-def _spectra(greys: list[Float32Array]) -> Spectra:
-    fields = np.zeros((len(greys), 3, FIELD, FIELD), dtype=np.float32)
+def _small(greys: list[Float32Array]) -> Small:
+    fields = np.zeros((len(greys), FIELD, FIELD), dtype=np.float32)
+    sums = []
     for field, grey in zip(fields, greys, strict=True):
         height, width = grey.shape
         values = grey - grey.mean()
-        field[:, :height, :width] = values, np.ones_like(values), values * values
-    areas = np.array([grey.size for grey in greys], dtype=np.float32)
-    return Spectra(np.fft.rfft2(fields), areas)
+        field[:height, :width] = values
+        running = np.zeros((2, height + 1, width + 1), dtype=np.float32)
+        both = np.stack([values, values * values])
+        np.cumsum(np.cumsum(both, axis=1), axis=2, out=running[:, 1:, 1:])
+        sums.append(running)
+    shapes = [(grey.shape[0], grey.shape[1]) for grey in greys]
+    return Small(shapes, np.fft.rfft2(fields), sums)
