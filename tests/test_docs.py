@@ -95,7 +95,7 @@ def test_reference_names_no_option_that_does_not_exist() -> None:
 def test_documents_name_no_command_that_does_not_exist() -> None:
     code = re.findall(r"```.*?```|`[^`\n]+`", _text(), re.DOTALL)
     named = {
-        match for text in code for match in re.findall(r"(?:^|[`\n])keshikaran ([a-z]+)\b", text)
+        match for text in code for match in re.findall(r"(?:^|[`\n])keshikaran ([a-z-]+)\b", text)
     }
     assert {"train", "predict"} <= named <= set(_commands())
 

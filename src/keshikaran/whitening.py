@@ -7,6 +7,7 @@ have counts much. Between different photographs the cosine is then close to zero
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import log10
 
 import numpy as np
@@ -15,6 +16,8 @@ from keshikaran.similarity import centred
 from keshikaran.types import Float32Array
 
 _DIMS = 512
+_HEAD_DIMS = 128
+_LEAST_GLANCE = 0.35
 _FIT_ROWS = 20_000
 _SPREAD_ROWS = 2_000
 _RIDGE = 1e-3
@@ -39,13 +42,14 @@ class Whitening:
 
     def apply(self, features: Float32Array) -> Float32Array:
         """Vectors of length one, float32 [n, d], of features float32 [n, D]."""
-        white = np.asarray((features - self.mean) @ self.projection, dtype=np.float32)
-        return centred(white, np.zeros(white.shape[1], dtype=np.float32))
+        return _unit(np.asarray((features - self.mean) @ self.projection, dtype=np.float32))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Index:
     """Known images by one kind of features.
+
+    A glance at the first components leaves few rows to look at with all of them.
 
     Attributes:
         whitening: how features become comparable.
@@ -64,15 +68,27 @@ class Index:
         """
         if not len(self.rows) or not np.isfinite(features).all():
             return [[] for _ in features]
-        cosines = self.whitening.apply(features) @ self.rows.T
-        return [_highest(row, self.whitening.cut, most) for row in cosines]
+        queries = self.whitening.apply(features)
+        glances = (self._heads @ _unit(queries[:, :_HEAD_DIMS]).T).T  # four times the other way
+        return [
+            self._highest(query, np.flatnonzero(glance >= _LEAST_GLANCE), most)
+            for query, glance in zip(queries, glances, strict=True)
+        ]
+
+    @cached_property
+    def _heads(self) -> Float32Array:
+        """The first components alone, float32 [m, 128]: a fourth of the bytes to go through."""
+        return _unit(self.rows[:, :_HEAD_DIMS])
+
+    def _highest(self, query: Float32Array, rows: np.ndarray, most: int) -> list[int]:
+        cosines = self.rows[rows] @ query
+        order = np.argsort(-cosines, kind="stable")[:most]
+        found: list[int] = rows[order[cosines[order] >= self.whitening.cut]].tolist()
+        return found
 
 
-def _highest(values: Float32Array, least: float, most: int) -> list[int]:
-    high = np.flatnonzero(values >= least)
-    order = np.argsort(-values[high], kind="stable")[:most]
-    found: list[int] = high[order].tolist()
-    return found
+def _unit(rows: Float32Array) -> Float32Array:
+    return centred(rows, np.zeros(rows.shape[1], dtype=np.float32))
 
 
 def fit_whitening(features: Float32Array, dims: int = _DIMS) -> Whitening:
