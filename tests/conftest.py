@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from keshikaran.ingest import scan_folder
-from keshikaran.store import Workspace
+from keshikaran.labels import label_image
+from keshikaran.store import Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
+from known_support import allowed_scene, banned_scene, write_scenes
 from support import fake_backbone, write_classes
 
 
@@ -37,6 +39,30 @@ def trained(
         [scan_folder(red_and_blue, ["red"])],
         TrainingOptions(backbone=str(backbone_file)),
     )
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of class folders: 30 reddish and 30 bluish scenes. Do not change it."""
+    return write_scenes(tmp_path_factory.mktemp("scenes"), 30)
+
+
+@pytest.fixture(scope="session")
+def scenes_workspace(
+    tmp_path_factory: pytest.TempPathFactory, backbone_file: Path, scenes: Path
+) -> Workspace:
+    """A workspace with a model that finds reddish scenes objectionable. Do not change it.
+
+    After it was trained, a person called one reddish scene acceptable and one bluish scene
+    objectionable: see `allowed_scene` and `banned_scene`.
+    """
+    workspace = Workspace(tmp_path_factory.mktemp("scenes-workspace"))
+    options = TrainingOptions(backbone=str(backbone_file), tensorboard=False)
+    train(workspace, [scan_folder(scenes, ["red"])], options)
+    with Store(workspace.folder) as store:
+        label_image(store, str(allowed_scene(scenes)), 0, who="kim", why="satire")
+        label_image(store, str(banned_scene(scenes)), 1, who="kim", why="policy 4")
+    return workspace
 
 
 @pytest.fixture(scope="session")

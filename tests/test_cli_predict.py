@@ -104,7 +104,7 @@ def test_json_is_one_object_a_line(model: Path, folder: Path, capsys: Captured) 
         list(item)
         == [
             *("path", "image_id", "score", "verdict", "reason", "model_id"),
-            *("frames_total", "frames_scored"),
+            *("frames_total", "frames_scored", "source", "evidence"),
         ]
         for item in found
     )

@@ -90,7 +90,7 @@ def test_prediction_is_ready_for_json() -> None:
     prediction = Prediction("dog.jpg", ImageId("ab"), 0.25, "review", None, "m")
     fields = json.loads(json.dumps(prediction.to_dict()))
     asked = ["path", "image_id", "score", "verdict", "reason", "model_id"]
-    assert list(fields) == [*asked, "frames_total", "frames_scored"]
+    assert list(fields) == [*asked, "frames_total", "frames_scored", "source", "evidence"]
     assert fields["score"] == 0.25
     assert fields["reason"] is None
 

@@ -28,8 +28,11 @@ _SPARE_WORKERS = 2
 _AHEAD_PER_WORKER = 8
 
 Key = TypeVar("Key")
-Reader = Callable[[], bytes]
-"""Gives an image file's bytes; called in a worker, may raise `ImageRefusedError`."""
+Reader = Callable[[], bytes | None]
+"""Gives an image file's bytes, or None where the network need not be asked.
+
+Called in a worker; may raise `ImageRefusedError`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,8 @@ class Inferred(Generic[Key]):
 
     Attributes:
         key: the caller's own name for it.
-        outputs: None if refused.
-        refusal: why there are none; None if there are.
+        outputs: None if refused, or if the network need not be asked.
+        refusal: why the image was refused; None if it was not.
     """
 
     key: Key
@@ -140,14 +143,15 @@ def _infer_group(group: Sequence[tuple[Key, Reader]], pipeline: Pipeline) -> lis
     return [
         Inferred(key, next(outputs), None)
         if isinstance(image, DecodedImage)
-        else Inferred(key, None, image)
+        else Inferred(key, None, image)  # refused, or nothing to ask
         for (key, _), image in zip(group, decoded, strict=True)
     ]
 
 
-def _decode(read: Reader, pipeline: Pipeline) -> DecodedImage | ImageRefusedError:
+def _decode(read: Reader, pipeline: Pipeline) -> DecodedImage | ImageRefusedError | None:
     try:
-        return pipeline.decoder.decode(read(), pipeline.spec)
+        data = read()
+        return None if data is None else pipeline.decoder.decode(data, pipeline.spec)
     except ImageRefusedError as refusal:
         return refusal
 

@@ -11,10 +11,20 @@ from keshikaran.backbones import Engine, EngineName, open_engine
 from keshikaran.bundle import Bundle, Manifest, SignatureCheck, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
-from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
+from keshikaran.inference import Inferred, Outputs, Pipeline, infer_many, infer_one
+from keshikaran.memory import Memory, read_memory
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, InProcessDecoder, Limits
 from keshikaran.pixels.isolated import Isolation, open_decoder
-from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
+from keshikaran.recognition import Recognizer, check_fit
+from keshikaran.types import (
+    ImageId,
+    KnownImage,
+    Precision,
+    Prediction,
+    PredictionSource,
+    Thresholds,
+    verdict_of,
+)
 
 Image = str | Path | bytes
 """An image file: its path, or its bytes."""
@@ -39,6 +49,10 @@ class Predictor:
         limits: what an image file may ask for.
         decoder: turns image files into pixels; closed with the predictor. Default: one in this
             process.
+        memory: known images to look for first.
+
+    Raises:
+        MemoryFileError: the known images were prepared for another model.
     """
 
     def __init__(
@@ -47,12 +61,18 @@ class Predictor:
         engine: Engine,
         limits: Limits = DEFAULT_LIMITS,
         decoder: Decoder | None = None,
+        memory: Memory | None = None,
     ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.engine = engine
         self.limits = limits
         self._decoder = decoder or InProcessDecoder(limits)
-        self._pipeline = Pipeline(self._decoder, engine, self.manifest.pixels)
+        sketched = memory is not None
+        self._pipeline = Pipeline(self._decoder, engine, self.manifest.pixels, sketched)
+        self._recognizer: Recognizer | None = None
+        if memory is not None:
+            check_fit(memory, self.manifest, engine)
+            self._recognizer = Recognizer(memory, self._decoder)
 
     @classmethod
     def load(
@@ -65,6 +85,7 @@ class Predictor:
         limits: Limits = DEFAULT_LIMITS,
         isolation: Isolation = "process",
         signature: SignatureCheck | None = None,
+        memory: str | Path | Memory | None = None,
     ) -> Predictor:
         """Read a model file, check it, run its self-test.
 
@@ -77,10 +98,13 @@ class Predictor:
             isolation: `process` decodes in child processes, so that no image file can harm this
                 one; `off` decodes here.
             signature: who must have signed the file; None asks for no signature.
+            memory: known images to look for before the model is asked: a file that
+                `keshikaran export-memory` wrote, or what `keshikaran.known.open_known` gives.
 
         Raises:
             BundleError: the file is missing, damaged, unsafe, not a model of ours, or not signed
                 as asked.
+            MemoryFileError: the known images are missing, damaged, or for another model.
             BackboneError: the engine or precision asked for cannot be had.
             MissingExtraError: the engine, or what checks a signature, is not installed.
             IsolationError: no process can be started to decode images in.
@@ -90,10 +114,11 @@ class Predictor:
             bundle = read_bundle(Path(path), signature)
             opened = _open(bundle, engine, precision, streams)
             check_self_test(bundle, opened)
+            known = memory if isinstance(memory, Memory | None) else read_memory(Path(memory))
+            return cls(bundle, opened, limits, decoder, known)
         except BaseException:
             decoder.close()
             raise
-        return cls(bundle, opened, limits, decoder)
 
     def close(self) -> None:
         """End what decodes; nothing can be predicted afterwards."""
@@ -136,43 +161,93 @@ class Predictor:
             yield self._prediction(result)
 
     def _job(self, image: Image) -> _Job:
-        return _Job(image, self.limits.max_bytes)
+        return _Job(image, self.limits.max_bytes, self._recognizer)
 
     def _prediction(self, result: Inferred[_Job]) -> Prediction:
-        outputs = result.outputs
-        score = None if outputs is None else outputs.score()
-        verdict = verdict_of(score, self.thresholds)
+        job, outputs = result.key, result.outputs
+        answer = self._answer(job, outputs)
+        verdict = verdict_of(answer.score, self.thresholds)
         reason = str(result.refusal) if result.refusal is not None else None
-        if verdict == "undecided" and reason is None:
-            score, reason = None, "no_score: the network gave no number"
+        if verdict == "undecided":
+            answer = _NO_ANSWER
+            reason = reason or "no_score: the network gave no number"
         return Prediction(
-            path=result.key.name,
-            image_id=result.key.image_id,
-            score=score,
+            path=job.name,
+            image_id=job.image_id,
+            score=answer.score,
             verdict=verdict,
             reason=reason,
             model_id=self.manifest.model_id,
             frames_total=None if outputs is None else outputs.frames_total,
             frames_scored=None if outputs is None else outputs.frames_scored,
+            source=answer.source,
+            evidence=answer.known,
         )
+
+    def _answer(self, job: _Job, outputs: Outputs | None) -> _Answer:
+        """By the same bytes, else by a copy and the model together, else by the model.
+
+        A copy can only raise the score: whoever alters an acceptable picture must not gain by it.
+        """
+        if job.known is not None:
+            return _Answer(float(job.known.label), "exact", job.known)
+        if outputs is None:
+            return _NO_ANSWER
+        score, known = outputs.score(), None
+        if self._recognizer is not None:
+            known = self._recognizer.by_pixels(outputs, job.read_again)
+        if known is None:
+            return _Answer(score, "model", None)
+        return _Answer(max(score, float(known.label)), "near_duplicate", known)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A score, and who gave it."""
+
+    score: float | None
+    source: PredictionSource | None
+    known: KnownImage | None
+
+
+_NO_ANSWER = _Answer(None, None, None)
 
 
 @dataclass(slots=True)
 class _Job:
-    """One image on its way; remembers the hash of what was read."""
+    """One image on its way; remembers the hash of what was read, and whom it was known by."""
 
     image: Image
     max_bytes: int
+    recognizer: Recognizer | None = None
     image_id: ImageId | None = None
+    known: KnownImage | None = None
 
     @property
     def name(self) -> str:
         return "-" if isinstance(self.image, bytes) else str(self.image)
 
-    def read(self) -> bytes:
-        data = self.image if isinstance(self.image, bytes) else self._read_file(Path(self.image))
+    def read(self) -> bytes | None:
+        """The bytes to ask the network about; None if they are known."""
+        data = self._bytes()
         self.image_id = image_id_of(data)
+        if self.recognizer is not None:
+            self.known = self.recognizer.by_bytes(self.image_id)
+        return data if self.known is None else None
+
+    def read_again(self) -> bytes:
+        """The same bytes once more: keeping those of every image would cost memory.
+
+        Raises:
+            ImageRefusedError: they are gone, or others by now.
+        """
+        data = self._bytes()
+        if image_id_of(data) != self.image_id:
+            raise ImageRefusedError("unreadable_file", "the file has changed meanwhile")
         return data
+
+    def _bytes(self) -> bytes:
+        return self.image if isinstance(self.image, bytes) else self._read_file(Path(self.image))
 
     def _read_file(self, path: Path) -> bytes:
         try:

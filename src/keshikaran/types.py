@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Literal, NewType, Protocol
+from typing import Any, Literal, NewType, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,9 @@ ImportReason = (
 Verdict = Literal["undecided", "pass", "review", "block"]
 """What to do with an image. The zero value is `undecided`: an error never becomes `pass`."""
 
+PredictionSource = Literal["exact", "near_duplicate", "model"]
+"""Who answered: a label of the same bytes, a label of a copy together with the model, the model."""
+
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -72,6 +75,26 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownImage:
+    """A labelled image that an answer rests on.
+
+    Attributes:
+        image_id: its id.
+        label: what a person said about it.
+        similarity: how well the blocks of both pictures correlate, median, in [-1, 1]; None for
+            the same bytes.
+        agreement: share of the blocks that correlate, in [0, 1]; None for the same bytes.
+        turn: how the known picture must be turned to lie on the other; None for the same bytes.
+    """
+
+    image_id: ImageId
+    label: Label
+    similarity: float | None = None
+    agreement: float | None = None
+    turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says about one image.
 
@@ -83,7 +106,10 @@ class Prediction:
         reason: why there is no score, as "code: words"; None when there is one.
         model_id: the model that answered.
         frames_total: frames or pages in the file; None if undecided.
-        frames_scored: how many of them the score is the highest of; None if undecided.
+        frames_scored: how many of them the score is the highest of; None if undecided. An image
+            known by its bytes is not decoded, so that both are None for it.
+        source: who answered; None if undecided.
+        evidence: the labelled image that the answer rests on; None where it is the model's.
     """
 
     path: str
@@ -94,8 +120,10 @@ class Prediction:
     model_id: str
     frames_total: int | None = None
     frames_scored: int | None = None
+    source: PredictionSource | None = None
+    evidence: KnownImage | None = None
 
-    def to_dict(self) -> dict[str, str | float | None]:
+    def to_dict(self) -> dict[str, Any]:
         """The fields in order, ready for JSON."""
         return asdict(self)
 

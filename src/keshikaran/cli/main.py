@@ -16,12 +16,14 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.export_memory import export_memory_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.review import review_labels_command
+from keshikaran.cli.show import show_command
 from keshikaran.cli.similar import similar_command
 from keshikaran.cli.split import link_command, split_command
 from keshikaran.cli.train import train_command
@@ -49,6 +51,7 @@ app.command("split")(split_command)
 app.command("link")(link_command)
 app.command("audit")(audit_command)
 app.command("status")(status_command)
+app.command("show")(show_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
@@ -56,6 +59,7 @@ app.add_typer(policy_app, name="policy")
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)
+app.command("export-memory")(export_memory_command)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +21,15 @@ from keshikaran.cli.options import (
     SignatureOption,
     WorkspaceOption,
     asked_signature,
+    existing_workspace,
     limits_with,
     open_workspace,
     workspace_words,
 )
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.ingest import files_below
+from keshikaran.memory import Memory
+from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
 from keshikaran.types import Precision, Prediction, SilentProgress
 
@@ -53,21 +56,37 @@ def predict_command(
     accept: AcceptOption = None,
     signature: SignatureOption = None,
     public_key: PublicKeyOption = None,
+    memory: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Look first among the known images of this file (see export-memory).",
+            show_default=False,
+        ),
+    ] = None,
+    known: Annotated[
+        bool, typer.Option("--known", help="Look first among the workspace's labelled images.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score images: one line each, in the order given."""
-    if quiet and as_json:
-        msg = "--quiet and --json exclude each other."
-        raise UsageError(msg, "Choose one.")
-    path = model or _latest(workspace)
-    with Predictor.load(
-        path,
-        engine=engine,
-        precision=precision,
-        isolation=isolation,
-        limits=limits_with(accept),
-        signature=asked_signature(signature, public_key),
-    ) as predictor:
+    _refuse_pair("--quiet", "--json", both=quiet and as_json)
+    _refuse_pair("--memory", "--known", both=memory is not None and known)
+    path = model or latest_model(workspace)
+    with (
+        _workspace_memory(workspace, path, isolation)
+        if known
+        else nullcontext(memory) as remembered,
+        Predictor.load(
+            path,
+            engine=engine,
+            precision=precision,
+            isolation=isolation,
+            limits=limits_with(accept),
+            signature=asked_signature(signature, public_key),
+            memory=remembered,
+        ) as predictor,
+    ):
         count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)
     if not count:
         say("No image was given: the folder or list is empty.")
@@ -76,6 +95,22 @@ def predict_command(
         say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
     if undecided:
         raise typer.Exit(_PARTLY)
+
+
+def _refuse_pair(first: str, second: str, *, both: bool) -> None:
+    if both:
+        msg = f"{first} and {second} exclude each other."
+        raise UsageError(msg, "Choose one.")
+
+
+def _workspace_memory(
+    workspace: Path | None, model: Path, isolation: Isolation
+) -> AbstractContextManager[Memory]:
+    """Loaded only when asked for: scoring needs nothing of the store."""
+    from keshikaran.known import open_known
+
+    place = existing_workspace(workspace)
+    return open_known(place, model, isolation=isolation, progress=TerminalProgress())
 
 
 def _score(
@@ -104,10 +139,26 @@ def prediction_line(prediction: Prediction, *, quiet: bool = False, as_json: boo
     if quiet:
         return score
     reason = f"  ({printable(prediction.reason)})" if prediction.reason else ""
-    return f"{score:<6}  {prediction.verdict:<9}  {printable(prediction.path)}{reason}"
+    known = f"  ({known_words(prediction)})" if prediction.evidence is not None else ""
+    return f"{score:<6}  {prediction.verdict:<9}  {printable(prediction.path)}{reason}{known}"
 
 
-def _latest(workspace: Path | None) -> Path:
+def known_words(prediction: Prediction) -> str:
+    """Which known image an answer rests on; empty where it rests on none."""
+    evidence = prediction.evidence
+    if evidence is None:
+        return ""
+    how = "same bytes as" if prediction.source == "exact" else "copy of"
+    label = "objectionable" if evidence.label else "acceptable"
+    return f"known: {how} {evidence.image_id[:12]}, {label}"
+
+
+def latest_model(workspace: Path | None) -> Path:
+    """The newest model of a workspace.
+
+    Raises:
+        BundleError: there is none.
+    """
     place = open_workspace(workspace)
     model = place.latest_model()
     if model is None:

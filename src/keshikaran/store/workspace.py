@@ -43,10 +43,21 @@ class Workspace:
         """A model's TensorBoard folder."""
         return self.folder / "runs" / model_id
 
-    def latest_model(self) -> Path | None:
-        """The newest model file: ids start with their second, within one the file's time counts."""
+    def models(self) -> list[Path]:
+        """The model files, newest first.
+
+        Their ids start with the second they were made in; within one the file's time counts.
+        """
         files = (self.folder / "models").glob("*.onnx")
-        return max(files, key=lambda file: (file.name[:16], file.stat().st_mtime_ns), default=None)
+        return sorted(files, key=_age, reverse=True)
+
+    def latest_model(self) -> Path | None:
+        """The newest model file, if there is one."""
+        return next(iter(self.models()), None)
+
+
+def _age(model: Path) -> tuple[str, int]:
+    return model.name[:16], model.stat().st_mtime_ns
 
 
 def workspace_folder(chosen: Path | None) -> Path:
