@@ -22,7 +22,10 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from keshikaran.inert import printable
 from keshikaran.types import ProgressTask
+
+__all__ = ["TerminalProgress", "printable", "result", "say", "talk"]
 
 talk = Console(stderr=True, highlight=False, emoji=False)
 
@@ -35,17 +38,6 @@ def say(text: str) -> None:
 def result(text: str) -> None:
     """One line of results, on stdout."""
     sys.stdout.write(text + "\n")
-
-
-def printable(text: str) -> str:
-    """File names can hold anything: control characters come out as escapes."""
-    return (
-        "".join(
-            character if character.isprintable() else repr(character)[1:-1] for character in text
-        )
-        .encode("utf-8", "backslashreplace")
-        .decode()
-    )
 
 
 class _RateColumn(ProgressColumn):

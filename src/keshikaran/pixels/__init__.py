@@ -4,7 +4,8 @@ Way through the room: `sniff` names the format; `header` holds what the containe
 the limits (`headers/`, one module a format, plain Python); `decode` goes through the frames,
 by `jpeg` or by `pillow`; `modes` brings any kind of pixels to 8 bits, `views` makes the pictures
 that are judged, `colour` converts them to sRGB, `resize` gives them the network's shape.
-`contract` holds the settings and the version that goes into cache keys and bundles.
+`thumbnail` makes small ones for people. `contract` holds the settings and the version that goes
+into cache keys and bundles.
 """
 
 from keshikaran.pixels.contract import (
@@ -24,6 +25,7 @@ from keshikaran.pixels.decoder import Decoder, InProcessDecoder
 from keshikaran.pixels.header import read_header
 from keshikaran.pixels.headers import ImageHeader
 from keshikaran.pixels.sniff import EXTENSIONS, sniff_format
+from keshikaran.pixels.thumbnail import THUMBNAIL_SIDE, make_thumbnail
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -32,6 +34,7 @@ __all__ = [
     "FORMATS",
     "PIXEL_CONTRACT_VERSION",
     "RESIZE_MODES",
+    "THUMBNAIL_SIDE",
     "DecodedImage",
     "Decoder",
     "ImageFormat",
@@ -41,6 +44,7 @@ __all__ = [
     "PixelSpec",
     "ResizeMode",
     "decode_image",
+    "make_thumbnail",
     "read_header",
     "read_pixels",
     "sniff_format",

@@ -6,7 +6,8 @@ from PIL import Image
 
 from keshikaran.pixels.contract import PixelSpec, ResizeMode
 
-_PAD_GREY = (128, 128, 128)
+BAR_GREY = (128, 128, 128)
+"""Colour of the bars of `pad`."""
 
 
 def needed_size(width: int, height: int, spec: PixelSpec) -> tuple[int, int]:
@@ -43,7 +44,7 @@ def add_bars(image: Image.Image, spec: PixelSpec) -> Image.Image:
     """Put an RGB picture into the middle of a grey one of `spec.width` × `spec.height`."""
     if image.size == (spec.width, spec.height):
         return image
-    canvas = Image.new("RGB", (spec.width, spec.height), _PAD_GREY)
+    canvas = Image.new("RGB", (spec.width, spec.height), BAR_GREY)
     canvas.paste(image, ((spec.width - image.width) // 2, (spec.height - image.height) // 2))
     return canvas
 
@@ -70,4 +71,4 @@ def _resample(
     return image.resize(size, method, box=box, reducing_gap=3.0 if shrinks else None)
 
 
-__all__ = ["ResizeMode", "add_bars", "needed_size", "resize"]
+__all__ = ["BAR_GREY", "ResizeMode", "add_bars", "needed_size", "resize"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from keshikaran.pixels import ImageFormat
 from keshikaran.types import ImageId, Label, Split
@@ -46,6 +47,27 @@ class LabelledImage:
     image_id: ImageId
     object_id: str
     label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class LabelEvent:
+    """Something that was said about an image.
+
+    Attributes:
+        value: what was said; None takes back what the same claim said before.
+        by: a `person`, or an `import`.
+        claim: for an import, the entry that carries the label; empty for a person.
+        who: the person, or whoever ran the import.
+        why: the reason given; may be empty.
+        at: when, ISO 8601 in UTC.
+    """
+
+    value: Label | None
+    by: Literal["import", "person"]
+    claim: str
+    who: str
+    why: str
+    at: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from keshikaran.store.records import (
     Added,
     Contradiction,
     ImageRecord,
+    LabelEvent,
     LabelledImage,
     SetAside,
     SourceEntry,
@@ -179,6 +180,38 @@ class Store:
         """Append a person's word; None takes it back, so that what imports say holds again."""
         with self._catalogue.changing() as changes:
             say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
+
+    def label_many_by_person(
+        self, words: Sequence[tuple[ImageId, Label | None, str]], *, who: str
+    ) -> None:
+        """Append what a person says about many images, all of it or nothing.
+
+        Args:
+            words: image, label (None takes an earlier word back), and the reason.
+            who: the person.
+        """
+        now = _now()
+        with self._catalogue.changing() as changes:
+            for image_id, value, why in words:
+                say(changes, image_id, value, by="person", claim="", who=who, why=why, at=now)
+
+    def label_history(self, image_id: ImageId) -> list[LabelEvent]:
+        """Everything that was ever said about an image, the oldest first."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT value, kind, claim, who, why, at FROM label_events"
+                " WHERE image_id = ? ORDER BY id",
+                (image_id,),
+            )
+            return [LabelEvent(*row) for row in rows]
+
+    def labelled_by_person(self) -> dict[ImageId, Label]:
+        """The images whose label is a person's word that still holds, and that word."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+            )
+            return {ImageId(image_id): value for image_id, value in rows}
 
     def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
         """Append that an imported claim no longer holds."""

@@ -1,0 +1,48 @@
+"""An image file → a small picture for people to look at."""
+
+from __future__ import annotations
+
+import numpy as np
+import simplejpeg
+
+from keshikaran.pixels.contract import PixelSpec
+from keshikaran.pixels.decoder import Decoder
+from keshikaran.pixels.resize import BAR_GREY
+from keshikaran.types import UInt8Array
+
+THUMBNAIL_SIDE = 160
+_QUALITY = 70
+
+
+def make_thumbnail(decoder: Decoder, data: bytes, side: int = THUMBNAIL_SIDE) -> bytes:
+    """All of the first view in small, in the picture's own shape, as a JPEG file.
+
+    Nothing but the pixels comes along: no metadata of the file, no colour profile.
+
+    Args:
+        decoder: reads the file; a damaged one cannot harm who asks.
+        data: the whole image file.
+        side: the longer side in pixels.
+
+    Raises:
+        ImageRefusedError: with the reason why there is no picture.
+    """
+    view = decoder.decode(data, PixelSpec(side, side, "pad")).views[0]
+    thumbnail: bytes = simplejpeg.encode_jpeg(
+        without_bars(view), quality=_QUALITY, colorspace="RGB", colorsubsampling="420"
+    )
+    return thumbnail
+
+
+def without_bars(view: UInt8Array) -> UInt8Array:
+    """Cut the bars of a padded view; a picture that is all of their grey stays as it is.
+
+    Args:
+        view: uint8 [H, W, 3].
+    """
+    drawn = (view != np.array(BAR_GREY, dtype=np.uint8)).any(axis=2)
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    if not len(rows):
+        return view
+    kept = view[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.ascontiguousarray(kept)
