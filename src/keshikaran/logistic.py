@@ -22,6 +22,7 @@ _NEGLIGIBLE = 64 * float(np.finfo(np.float64).eps)  # relative gain of a step
 _TALL = 4  # rows for each column, from which curvature is worth its price
 _MANY_LOOKS = 10  # at the rows: the curvature known no longer fits
 _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
+_SOME = 4
 _ROUNDING = float(np.finfo(np.float32).eps)
 _ROWS = 2_048
 
@@ -77,7 +78,8 @@ class LogisticRegression:
         from scipy.linalg import solve_triangular
 
         if self._curvature is None or self._looks > _MANY_LOOKS:
-            self._curvature = self._measure_curvature(start)
+            # Without weights all rows count the same, and the penalty is strong: some will do.
+            self._curvature = self._measure_curvature(start, 1 if start[:-1].any() else _SOME)
         root = _root(self._curvature, strength)
 
         def back(values: Float64Array) -> Float64Array:
@@ -120,23 +122,24 @@ class LogisticRegression:
         self._looks += 1
         return float(loss), gradient
 
-    def _measure_curvature(self, values: Float64Array) -> Float64Array:
-        """Second derivatives of the mean log-loss, float64 [D + 1, D + 1].
+    def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:
+        """Second derivatives of the mean log-loss over every so manieth row.
 
-        Products in single precision: a rough shape is enough.
+        Products in single precision: a rough shape is enough. Returns float64 [D + 1, D + 1].
         """
+        x = self._x[::every]
         weights, bias = values[:-1].astype(self._x.dtype), values[-1]
         total = np.zeros((len(values), len(values)))
-        weighted = np.empty((min(_ROWS, len(self._x)), len(values)), dtype=np.float32)
-        for rows in chunks_of(len(self._x), _ROWS):
-            part = self._x[rows]
+        weighted = np.empty((min(_ROWS, len(x)), len(values)), dtype=np.float32)
+        for rows in chunks_of(len(x), _ROWS):
+            part = x[rows]
             p = sigmoid((part @ weights).astype(np.float64) + bias)
             heights = np.sqrt(np.maximum(p * (1 - p), _LEAST_WEIGHT)).astype(np.float32)
             filled = weighted[: len(part)]
             np.multiply(part, heights[:, None], out=filled[:, :-1], casting="same_kind")
             filled[:, -1] = heights
             total += filled.T @ filled
-        return total / len(self._x)
+        return total / len(x)
 
 
 def _root(curvature: Float64Array, strength: float) -> Float64Array:
