@@ -18,7 +18,7 @@ from keshikaran.ingest import import_source, scan_folder
 from keshikaran.metrics import compute_metrics
 from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.split import hash_side
+from keshikaran.dealing import hash_side
 from keshikaran.store import FeatureCache, Store
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import ImageId, Precision

@@ -189,12 +189,12 @@ def test_defect_is_told_in_words_and_its_traceback_only_when_asked(
         raise ZeroDivisionError(msg)
 
     monkeypatch.setattr("keshikaran.cli.data.Store", broken)
-    done = cli(capsys, "split")
+    done = cli(capsys, "status")
     assert (done.code, done.out) == (1, "")
     assert talks_in_lines(done.err)
     assert "ZeroDivisionError: what nobody thought of: \\x1b[31m" in done.err
     assert "--debug" in done.err
-    done = cli(capsys, "split", "--debug")
+    done = cli(capsys, "status", "--debug")
     assert done.code == 1
     assert "Traceback" in done.err
     assert "in broken" in done.err
@@ -208,7 +208,7 @@ def test_error_text_with_control_characters_is_escaped(
         raise StoreError("The disk is full: \x1b]0;title\x07.png", "Free some :fire: [b]space[/b]")
 
     monkeypatch.setattr("keshikaran.cli.data.Store", full)
-    done = cli(capsys, "split")
+    done = cli(capsys, "status")
     assert done.err.splitlines() == [
         "keshikaran: The disk is full: \\x1b]0;title\\x07.png",
         "  Free some :fire: [b]space[/b]",

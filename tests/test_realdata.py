@@ -18,10 +18,10 @@ from keshikaran.backbones import load_backbone
 from keshikaran.bundle import Manifest, read_bundle
 from keshikaran.cli.main import main
 from keshikaran.dataset import Dataset, make_dataset
+from keshikaran.dealing import hash_side
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.metrics import compute_metrics
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.split import hash_side
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import Float32Array, ImageId, Label
@@ -138,7 +138,7 @@ def test_one_score_everywhere(
     command = [sys.executable, "-m", "keshikaran", "predict", "--json", "-w", str(workspace)]
     done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True, check=True)
     by_command = [json.loads(line) for line in done.stdout.splitlines()]
-    own = own_scores(table, read_bundle(Path(model)).manifest)
+    own = own_scores(table, read_bundle(Path(model)).manifest, workspace)
     for one, other, line in zip(by_openvino, by_runtime, by_command, strict=True):
         assert one.score is not None
         assert one.image_id is not None
@@ -149,12 +149,15 @@ def test_one_score_everywhere(
 
 
 def own_scores(
-    table: tuple[list[ImageId], Float32Array, dict[ImageId, str]], manifest: Manifest
+    table: tuple[list[ImageId], Float32Array, dict[ImageId, str]],
+    manifest: Manifest,
+    workspace: Path,
 ) -> dict[ImageId, float]:
     """What training itself says, from its cached features."""
     ids, matrix, names = table
     labels: dict[ImageId, Label] = {i: 1 if names[i] in POSITIVES else 0 for i in ids}
-    data = make_dataset(ids, matrix, labels, {i: hash_side(i) for i in ids})
+    with Store(workspace) as store:
+        data = make_dataset(ids, matrix, labels, store.splits())
     assert data.digest() == manifest.training_set["digest"]
     head = fit_head(*data.part("train"), *data.part("validation")).head
     return dict(zip(ids, map(float, predict_proba(head, matrix)), strict=True))

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keshikaran.dealing import balance_sides, hash_side
 from keshikaran.errors import SourceError, UsageError
 from keshikaran.split import (
     SplitScheme,
-    balance_sides,
-    hash_side,
     scheme_from_option,
     seed_side,
     split_images,

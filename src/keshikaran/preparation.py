@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,9 +72,27 @@ def open_tools(workspace: Workspace, options: TrainingOptions) -> Iterator[Tools
         closing(open_decoder(options.isolation, _limits(options, store))) as decoder,
         FeatureCache(workspace.features) as cache,
     ):
-        spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
-        featurizer = Featurizer(backbone, spec, options.precision, engine_opener(options), decoder)
+        featurizer = _featurizer(backbone, options, decoder)
         yield Tools(store, cache, decoder, backbone, featurizer)
+
+
+@contextmanager
+def open_cached_tools(workspace: Workspace, options: TrainingOptions) -> Iterator[Tools]:
+    """As `open_tools`, for work that any features will do for.
+
+    Of the precisions and resize modes that the cache has features of, the one is taken that
+    leaves the fewest labelled images to featurize; what the options say of them breaks a tie.
+
+    Raises:
+        KeshikaranError: as `open_tools`.
+    """
+    with open_tools(workspace, options) as tools:
+        wanted = [image.image_id for image in tools.store.labelled_images()]
+        own = tools.featurizer.recipe
+        recipes = [own, *tools.cache.recipes(tools.backbone.digest)]
+        recipe = min(recipes, key=lambda recipe: len(tools.cache.missing(recipe, wanted)))
+        options = replace(options, precision=recipe.precision, resize_mode=recipe.resize_mode)
+        yield replace(tools, featurizer=_featurizer(tools.backbone, options, tools.decoder))
 
 
 def prepare(tools: Tools, options: TrainingOptions, progress: Progress) -> Prepared:
@@ -116,6 +134,11 @@ def engine_opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
         return open_engine(model, engine=options.engine, precision=options.precision)
 
     return opened
+
+
+def _featurizer(backbone: Backbone, options: TrainingOptions, decoder: Decoder) -> Featurizer:
+    spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
+    return Featurizer(backbone, spec, options.precision, engine_opener(options), decoder)
 
 
 def _limits(options: TrainingOptions, store: Store) -> Limits:

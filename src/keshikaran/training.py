@@ -45,7 +45,6 @@ from keshikaran.training_run import (
     HeadRecipe,
     TrainingOptions,
     TrainingResult,
-    image_figures,
 )
 from keshikaran.types import Label, Progress, Refusal, SilentProgress
 from keshikaran.version import __version__
@@ -88,7 +87,8 @@ def train(
                 ahead.finish()
                 features = featurize_labelled(tools, progress)
         with clock.stage("split"):
-            data = split_labelled(tools, features, options).data
+            prepared = split_labelled(tools, features, options)
+            data = prepared.data
         features = _credit(features, ahead)
         refusals = _list_refusals(workspace, store, features)
         check_counts(data.counts(), _where_lost(workspace, refusals))
@@ -106,6 +106,7 @@ def train(
         report_path=workspace.report(manifest.model_id),
         images=images,
         split=data.counts(),
+        split_report=prepared.split,
         timing_s={},
         features=features,
         fit=fit,
@@ -124,7 +125,7 @@ def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) 
     content = ReportContent(
         model_id=result.model_id,
         settings=_settings(result.manifest),
-        images=image_figures(result.images, result.features, result.contradictions),
+        images=result.image_figures(),
         split=result.split,
         evaluation=result.evaluation,
         steps=result.fit.steps,

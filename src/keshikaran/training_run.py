@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ from keshikaran.metrics import EvaluationReport
 from keshikaran.pixels import ImageFormat, ResizeMode
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy
-from keshikaran.split import SplitScheme
+from keshikaran.split import SplitReport, SplitScheme
 from keshikaran.store import Contradiction
 from keshikaran.types import Precision, Refusal
 
@@ -67,6 +66,7 @@ class TrainingResult:
         report_path: the report for people.
         images: what the import did; all zero without sources.
         split: images used on each side by label.
+        split_report: what the split did with near-duplicates, and with a split file.
         timing_s: seconds in each stage, and in total.
         features: the table that was trained on.
         fit: the head and how it came about.
@@ -81,6 +81,7 @@ class TrainingResult:
     report_path: Path
     images: ImportReport
     split: SplitCounts
+    split_report: SplitReport
     timing_s: dict[str, float]
     features: FeatureTable
     fit: FitResult
@@ -96,7 +97,7 @@ class TrainingResult:
             "model_id": self.model_id,
             "model_path": str(self.model_path),
             "report_path": str(self.report_path),
-            "images": image_figures(self.images, self.features, self.contradictions),
+            "images": self.image_figures(),
             "split": self.split,
             "timing_s": {name: round(value, 4) for name, value in self.timing_s.items()},
             "featurize": {
@@ -112,16 +113,16 @@ class TrainingResult:
             "refusals": [asdict(refusal) for refusal in self.refusals],
         }
 
-
-def image_figures(
-    images: ImportReport, features: FeatureTable, contradictions: Sequence[Contradiction]
-) -> dict[str, int]:
-    """How many images were seen, imported, refused, contradictory."""
-    return {
-        "seen": images.seen,
-        "imported": images.imported,
-        "duplicates": images.duplicates,
-        "skipped": images.skipped,
-        "undecodable": len(features.refused),
-        "contradictory": len(contradictions),
-    }
+    def image_figures(self) -> dict[str, int]:
+        """How many images were seen, imported, refused, contradictory, set aside."""
+        return {
+            "seen": self.images.seen,
+            "imported": self.images.imported,
+            "duplicates": self.images.duplicates,
+            "skipped": self.images.skipped,
+            "undecodable": len(self.features.refused),
+            "contradictory": len(self.contradictions),
+            "near_duplicates": self.split_report.near_duplicates,
+            "set_aside": self.split_report.set_aside,
+            "leaks": self.split_report.leaks,
+        }

@@ -1,4 +1,4 @@
-"""Commands about images and labels: import, label, split, link, status."""
+"""Commands about images and labels: import, label, status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,10 @@ import typer
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.options import (
     AcceptOption,
-    BalanceOption,
     JsonOption,
     MediaDirOption,
     PositiveOption,
     RehashOption,
-    SaltOption,
-    SchemeOption,
     WorkspaceOption,
     existing_workspace,
     limits_with,
@@ -28,10 +25,8 @@ from keshikaran.cli.options import (
 from keshikaran.errors import UsageError
 from keshikaran.ingest import ImportReport, import_source, resolve_sources
 from keshikaran.labels import current_user, label_image
-from keshikaran.linktree import write_link_tree
-from keshikaran.split import SplitReport, SplitScheme, scheme_from_option, split_images
 from keshikaran.store import Store, update_skipped
-from keshikaran.types import SPLITS, Label
+from keshikaran.types import Label
 
 _SHOWN = 10
 PARTLY = 3
@@ -127,58 +122,6 @@ def label_command(
             image_id = label_image(store, image, label, who=who or current_user(), why=why)
             result(f"{image_id}  {value}")
     say(f"Next: keshikaran train{workspace_words(workspace)}")
-
-
-def split_command(
-    scheme: SchemeOption = None,
-    salt: SaltOption = "",
-    balance: BalanceOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Decide which images train, which choose settings, which judge."""
-    chosen = chosen_scheme(scheme, salt, balance=balance)
-    with Store(existing_workspace(workspace).folder) as store:
-        report = split_images(store, chosen)
-    if as_json:
-        result(json.dumps(asdict(report)))
-        return
-    for side in SPLITS:
-        counts = report.counts[side]
-        result(f"{side:<10}  {counts['0']:>8,} acceptable  {counts['1']:>8,} objectionable")
-    say_split(report)
-    where = workspace_words(workspace)
-    say(f"Next: keshikaran train{where}, or keshikaran link FOLDER{where} for another trainer")
-
-
-def chosen_scheme(scheme: str | None, salt: str, *, balance: bool) -> SplitScheme | None:
-    """The scheme as typed; None when nothing was typed."""
-    if scheme is None and not salt and not balance:
-        return None
-    return scheme_from_option(scheme or "hash", salt=salt, balance=balance)
-
-
-def say_split(report: SplitReport) -> None:
-    """Tell what a split file left open."""
-    if report.unassigned:
-        say(f"{report.unassigned:,} labelled images are not in the file; they take no part.")
-    if report.unknown:
-        say(f"{report.unknown:,} lines of the file name no labelled image here.")
-    if report.disagreeing:
-        say(f"{report.disagreeing:,} lines of the file state another value than the label here.")
-
-
-def link_command(
-    out: Annotated[Path, typer.Argument(help="A new or empty folder, or an older link tree.")],
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Write <type>/<value>/<objectId> links for trainers that read folders."""
-    with Store(existing_workspace(workspace).folder) as store:
-        split_images(store)
-        report = write_link_tree(store, out)
-    result(str(report.folder))
-    say(f"{report.made:,} links made, {report.kept:,} were there already.")
-    say(f"Next: point another trainer at {report.folder}/train and {report.folder}/validation")
 
 
 def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

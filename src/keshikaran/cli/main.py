@@ -13,14 +13,13 @@ from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
     label_command,
-    link_command,
-    split_command,
     status_command,
 )
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.split import link_command, split_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__

@@ -83,6 +83,14 @@ BalanceOption = Annotated[
         help="Cut the larger class of validation and test to the smaller one's size.",
     ),
 ]
+NoGuardOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-guard",
+        help="Deal images one by one, copies of test images into train too; for comparison.",
+    ),
+]
+BackboneOption = Annotated[str, typer.Option(help="A name, or the path of an ONNX file.")]
 SignatureOption = Annotated[
     Path | None,
     typer.Option(
@@ -168,12 +176,14 @@ def asked_signature(signature: Path | None, public_key: Path | None) -> Signatur
     return SignatureCheck(signature, public_key)
 
 
-def need_training() -> None:
+def need_training(what: str = "Training") -> None:
     """Refuse early when the packages that training needs are missing.
+
+    Args:
+        what: the activity that needs them.
 
     Raises:
         MissingExtraError: names the extra.
     """
     if any(importlib.util.find_spec(name) is None for name in _TRAIN_MODULES):
-        what = "Training"
         raise MissingExtraError(what, "train")

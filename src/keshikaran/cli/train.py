@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
-from keshikaran.cli.data import PARTLY, chosen_scheme, say_import
+from keshikaran.cli.data import PARTLY, say_import
 from keshikaran.cli.options import (
     AcceptOption,
+    BackboneOption,
     BalanceOption,
     IsolationOption,
     JsonOption,
     MediaDirOption,
+    NoGuardOption,
     PositiveOption,
     RehashOption,
     SaltOption,
@@ -26,6 +29,7 @@ from keshikaran.cli.options import (
     open_workspace,
     workspace_words,
 )
+from keshikaran.cli.split import chosen_scheme, say_split
 from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
@@ -50,9 +54,7 @@ def train_command(
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
     rehash: RehashOption = False,
-    backbone: Annotated[
-        str, typer.Option(help="A name, or the path of an ONNX file.")
-    ] = DEFAULT_BACKBONE,
+    backbone: BackboneOption = DEFAULT_BACKBONE,
     precision: Annotated[
         Precision, typer.Option(help="f32 is exact everywhere; bf16 is about twice as fast.")
     ] = "f32",
@@ -67,6 +69,7 @@ def train_command(
     scheme: SchemeOption = None,
     salt: SaltOption = "",
     balance: BalanceOption = False,
+    no_guard: NoGuardOption = False,
     isolation: IsolationOption = "process",
     accept: AcceptOption = None,
     tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
@@ -87,7 +90,7 @@ def train_command(
         precision=precision,
         engine=engine,
         recipe=recipe,
-        split=chosen_scheme(scheme, salt, balance=balance),
+        split=chosen_scheme(scheme, salt, balance=balance, guard=not no_guard),
         policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
         tensorboard=tensorboard,
         isolation=isolation,
@@ -98,18 +101,19 @@ def train_command(
     if as_json:
         result(json.dumps(done.to_dict()))
     else:
-        show_training(done)
+        show_training(done, workspace)
         say(f"Next: keshikaran predict IMAGE{workspace_words(workspace)}")
     if done.images.skipped or done.features.refused:
         raise typer.Exit(PARTLY)
 
 
-def show_training(done: TrainingResult) -> None:
+def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     """Print what a training run did and found."""
     if done.images.seen:
         say_import(done.images, len(done.contradictions))
     decode = [refusal for refusal in done.refusals if refusal.stage == "decode"]
     say_refusals(decode)
+    say_split(done.split_report, workspace)
     test = done.evaluation.test
     (tn, fp), (fn, tp) = test.confusion_matrix
     for side in SPLITS:

@@ -57,6 +57,21 @@ class FeatureCache:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
+    def recipes(
+        self, backbone_digest: str, pixel_contract: int = PIXEL_CONTRACT_VERSION
+    ) -> list[FeatureRecipe]:
+        """Ways in which features of one backbone were computed, the first used first."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT precision, resize_mode FROM recipes"
+                " WHERE backbone_digest = ? AND pixel_contract = ? ORDER BY id",
+                (backbone_digest, pixel_contract),
+            )
+            return [
+                FeatureRecipe(backbone_digest, precision, resize_mode, pixel_contract)
+                for precision, resize_mode in rows
+            ]
+
     def missing(self, recipe: FeatureRecipe, image_ids: Sequence[ImageId]) -> list[ImageId]:
         """Those of `image_ids` with neither features nor a refusal, in order."""
         known: set[str] = set()

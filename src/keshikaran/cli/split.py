@@ -1,0 +1,121 @@
+"""The commands `split` and `link`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keshikaran.backbones import DEFAULT_BACKBONE
+from keshikaran.cli.console import TerminalProgress, result, say
+from keshikaran.cli.options import (
+    BackboneOption,
+    BalanceOption,
+    JsonOption,
+    NoGuardOption,
+    SaltOption,
+    SchemeOption,
+    WorkspaceOption,
+    existing_workspace,
+    need_training,
+    workspace_words,
+)
+from keshikaran.linktree import write_link_tree
+from keshikaran.split import SplitReport, SplitScheme, scheme_from_option
+from keshikaran.types import SPLITS
+
+_UNGUARDED = "Deal them together again: keshikaran split --scheme hash"
+
+
+def split_command(
+    scheme: SchemeOption = None,
+    salt: SaltOption = "",
+    balance: BalanceOption = False,
+    no_guard: NoGuardOption = False,
+    backbone: BackboneOption = DEFAULT_BACKBONE,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Decide which images train, which choose settings, which judge."""
+    chosen = chosen_scheme(scheme, salt, balance=balance, guard=not no_guard)
+    place = existing_workspace(workspace)
+    need_training("Splitting")
+    from keshikaran.preparation import open_cached_tools, prepare
+    from keshikaran.training_run import TrainingOptions
+
+    options = TrainingOptions(backbone=backbone, split=chosen)
+    with open_cached_tools(place, options) as tools:
+        report = prepare(tools, options, TerminalProgress()).split
+    if as_json:
+        result(json.dumps(asdict(report)))
+        return
+    for side in SPLITS:
+        counts = report.counts[side]
+        result(f"{side:<10}  {counts['0']:>8,} acceptable  {counts['1']:>8,} objectionable")
+    say_split(report, workspace)
+    where = workspace_words(workspace)
+    following = "audit" if report.set_aside or report.leaks else "train"
+    say(
+        f"Next: keshikaran {following}{where}, or keshikaran link FOLDER{where} for another trainer"
+    )
+
+
+def chosen_scheme(
+    scheme: str | None, salt: str, *, balance: bool, guard: bool = True
+) -> SplitScheme | None:
+    """The scheme as typed; None when nothing was typed."""
+    if scheme is None and not salt and not balance and guard:
+        return None
+    return scheme_from_option(scheme or "hash", salt=salt, balance=balance, guard=guard)
+
+
+def say_split(report: SplitReport, workspace: Path | None) -> None:
+    """Tell what a split file left open, and what near-duplicates mean for the split."""
+    if report.unassigned:
+        say(f"{report.unassigned:,} labelled images are not in the file; they take no part.")
+    if report.unknown:
+        say(f"{report.unknown:,} lines of the file name no labelled image here.")
+    if report.disagreeing:
+        say(f"{report.disagreeing:,} lines of the file state another value than the label here.")
+    if report.near_duplicates:
+        say(
+            f"{report.near_duplicates:,} images are near-duplicates of one another,"
+            f" in {report.groups:,} groups."
+        )
+    if report.moved:
+        say(f"{report.moved:,} images changed sides: figures of earlier models are not comparable.")
+    if report.set_aside:
+        say(
+            f"{report.set_aside:,} images are set aside: they would teach what validation and"
+            " test images look like."
+        )
+    if report.leaks:
+        say(
+            f"Warning: {report.leaks:,} images on train are near-duplicates of validation or test"
+            " images. Figures come out better than the model is."
+        )
+        say(f"  {_UNGUARDED}{workspace_words(workspace)}")
+
+
+def link_command(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder, or an older link tree.")],
+    backbone: BackboneOption = DEFAULT_BACKBONE,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Write <type>/<value>/<objectId> links for trainers that read folders."""
+    place = existing_workspace(workspace)
+    need_training("Splitting")
+    from keshikaran.preparation import open_cached_tools, prepare
+    from keshikaran.training_run import TrainingOptions
+
+    options = TrainingOptions(backbone=backbone)
+    with open_cached_tools(place, options) as tools:
+        split = prepare(tools, options, TerminalProgress()).split
+        report = write_link_tree(tools.store, out)
+    result(str(report.folder))
+    say(f"{report.made:,} links made, {report.kept:,} were there already.")
+    say_split(split, workspace)
+    say(f"Next: point another trainer at {report.folder}/train and {report.folder}/validation")
