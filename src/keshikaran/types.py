@@ -46,12 +46,16 @@ ImportReason = (
 Verdict = Literal["undecided", "pass", "review", "block"]
 """What to do with an image. The zero value is `undecided`: an error never becomes `pass`."""
 
+Why = Literal["uncertain", "spread", "random"]
+"""Why an image is suggested for labelling."""
+
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.int8]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,21 @@ class Prediction:
     def to_dict(self) -> dict[str, str | float | None]:
         """The fields in order, ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An image that a person should label.
+
+    Attributes:
+        image_id: the image.
+        why: what makes it worth the effort.
+        score: what a head fitted on the labels so far says, in [0, 1]; None if there is none.
+    """
+
+    image_id: ImageId
+    why: Why
+    score: float | None
 
 
 @dataclass(frozen=True, slots=True)
