@@ -12,13 +12,13 @@ from pathlib import Path
 from common import TASKS, clothing, machine, parser, show, temporary_folder
 from keshikaran.backbones import Backbone, load_backbone, open_engine
 from keshikaran.dataset import Dataset, make_dataset
+from keshikaran.dealing import hash_side
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.head import fit_head
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.metrics import compute_metrics
 from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.dealing import hash_side
 from keshikaran.store import FeatureCache, Store
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import ImageId, Precision

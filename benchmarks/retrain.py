@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from common import TASKS, clothing, keshikaran, machine, parser, show, temporary_folder
+from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.preparation import open_tools
@@ -21,7 +23,6 @@ from keshikaran.split import hash_side
 from keshikaran.store import FeatureCache, ImageRecord, SourceEntry, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import Float32Array, ImageId, Label, SilentProgress
-from keshikaran.featurize import FeatureTable, featurize
 
 _AT_ONCE = 2_000
 _NOISE = 0.02
@@ -43,9 +44,7 @@ def real_images(workspace: Workspace, source: Path) -> tuple[FeatureTable, list[
     return table, [label_of[image_id] for image_id in table.image_ids]
 
 
-def made_up(
-    table: FeatureTable, labels: list[Label], count: int, unlabelled: int
-) -> list[MadeUp]:
+def made_up(table: FeatureTable, labels: list[Label], count: int, unlabelled: int) -> list[MadeUp]:
     """Images that never were: ids off the validation side, mixed features, labels.
 
     A label is drawn with the probability that a head fitted on the photographs gives, so that
@@ -126,8 +125,10 @@ def main() -> None:
             every = store.find_unlabelled() if hasattr(store, "find_unlabelled") else []
         rounds = [one_round(workspace, [(i, 0) for i in every]) for _ in range(chosen.rounds)]
     median = {name: statistics.median(r[name] for r in rounds) for name in rounds[0]}
-    show(f"retrain after {chosen.labels} new labels on {len(known):,} cached images",
-         {**machine(), **median})
+    show(
+        f"retrain after {chosen.labels} new labels on {len(known):,} cached images",
+        {**machine(), **median},
+    )
 
 
 if __name__ == "__main__":

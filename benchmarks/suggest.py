@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from common import TASKS, clothing, machine, parser, show, temporary_folder
 from keshikaran.dealing import hash_side
 from keshikaran.head import FitResult, fit_head, predict_proba
@@ -176,8 +177,14 @@ def kept_word(state: Round, steps: list[dict[str, Any]]) -> list[dict[str, Any]]
                 later = index + forecast.more // _STEP
                 if later < len(steps):
                     now, then = measured(step["fit"]), measured(steps[later]["fit"])
-                    found.append({"figure": name, "judged on": curve.judged_on,
-                        "seconds": step["seconds"], **judged(forecast, now, then)})
+                    found.append(
+                        {
+                            "figure": name,
+                            "judged on": curve.judged_on,
+                            "seconds": step["seconds"],
+                            **judged(forecast, now, then),
+                        }
+                    )
     return found
 
 

@@ -8,7 +8,7 @@ from keshikaran.store import Store, rebuild_catalogue
 from keshikaran.types import ImageId, Label
 from store_support import add_rows, an_id
 
-_A, _B = "a" * 40, "b" * 40
+_A, _B, _C = "a" * 40, "b" * 40, "c" * 40
 
 
 @pytest.fixture
@@ -80,10 +80,13 @@ def test_many_words_survive_the_loss_of_the_tables(store: Store, tmp_path: Path)
         assert _said(again, image)[-1] == (1, "person", "ada", "a logo")
 
 
-def test_a_persons_word_counts_as_theirs_until_taken_back(store: Store) -> None:
-    first, second = add_rows(store, [(_A, 0), (_B, 1)])
+def test_a_label_is_settled_once_a_person_confirmed_or_corrected_it(store: Store) -> None:
+    first, second, third = add_rows(store, [(_A, 0), (_B, 1), (_C, None)])
     store.label_by_person(first, 0, who="ada", why="looked: it is right")
-    assert store.labelled_by_person() == {first: 0}
-    store.label_by_person(second, 0, who="ada", why="")
+    store.label_by_person(third, 1, who="ada", why="")
+    assert store.settled_labels() == {first: 0}
+    store.label_by_person(second, 0, who="ada", why="it is not")
+    store.label_by_person(third, 1, who="bob", why="looked too")
+    assert store.settled_labels() == {first: 0, second: 0, third: 1}
     store.label_by_person(first, None, who="ada", why="")
-    assert store.labelled_by_person() == {second: 0}
+    assert store.settled_labels() == {second: 0, third: 1}

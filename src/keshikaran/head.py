@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from keshikaran.logistic import LogisticRegression, load_minimizer, sigmoid
+from keshikaran.logistic import LogisticRegression, load_minimizer
+from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
 from keshikaran.types import Float32Array, Float64Array, LabelArray, chunks_of
 

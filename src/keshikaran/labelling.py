@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ from keshikaran.dealing import hash_side
 from keshikaran.errors import UsageError
 from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.head import FitResult, fit_head
+from keshikaran.inert import printable
 from keshikaran.learning_curve import LearningCurve, Sample, learning_curve
 from keshikaran.preparation import Prepared, Tools, open_cached_tools, prepare
 from keshikaran.prevalence import Prevalence, estimate_prevalence
+from keshikaran.report import ContactSheet, SheetImage, SheetSection
 from keshikaran.split import seed_side, stored_scheme
 from keshikaran.store import Workspace, group_of
 from keshikaran.suggest import (
@@ -26,6 +28,7 @@ from keshikaran.suggest import (
     in_random_order,
     suggest,
 )
+from keshikaran.thumbnails import make_thumbnails
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import (
     BoolArray,
@@ -35,6 +38,7 @@ from keshikaran.types import (
     SilentProgress,
     Split,
     Suggestion,
+    Why,
 )
 
 MOST_LOOKED_AT = 100_000
@@ -44,24 +48,24 @@ _LEAST_TO_FIT = 5  # of each label on train
 _LEAST_TO_CHOOSE = 20  # on validation, to choose the regularisation by
 _USUAL_C = 0.01
 _AHEAD = (100, 300)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A suggestion as a person needs it: with the places the image came from."""
-
-    suggestion: Suggestion
-    paths: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        item = self.suggestion
-        return {
-            "image_id": item.image_id,
-            "why": item.why,
-            "score": item.score,
-            "paths": list(self.paths),
-        }
+_STAGES = ("featurize", "choose", "curve")
+_SHORT_ID = 16  # digits of an image id that name it among any number of images
+_HEADINGS: dict[Why, tuple[str, str]] = {
+    "uncertain": ("Uncertain", "Where the labels so far say least."),
+    "spread": (
+        "Spread",
+        "One of each kind of picture, since too few labels are known to ask more.",
+    ),
+    "random": (
+        "Random",
+        "Chosen by nobody: they keep the figures honest. Please label all of them.",
+    ),
+}
+_INTRO = (
+    "Label each picture: 0 acceptable, 1 objectionable. Run the command below it (with --value 1"
+    " if it is objectionable), or fill in the column correct of the CSV file and run:"
+    " keshikaran label --from FILE.csv"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +73,21 @@ class LabellingPlan:
     """What to label next, and what that will bring.
 
     Attributes:
-        asked: the images, the most telling first, random ones last.
+        suggestions: the most telling first, random ones last.
+        places: of each suggested image, where it was met.
+        thumbnails: of the same images, if wanted; those that cannot be decoded are missing.
         labelled: images with a usable label.
-        unlabelled: images without, of which `looked_at` could be chosen.
-        looked_at: those that have features, at most `MOST_LOOKED_AT`.
-        undecodable: unlabelled images that have none and never will.
+        unlabelled: images without.
+        looked_at: unlabelled images that could be chosen; at most `MOST_LOOKED_AT`.
+        undecodable: unlabelled images that could not, since they cannot be decoded.
         prevalence: how common objectionable images are; None before a random one is labelled.
         curve: how good heads are by number of labels; None with too few labels to say.
-        timing_s: seconds spent on features, on fitting and choosing, and on the curve.
+        timing_s: seconds spent on features and split, on fitting and choosing, on the curve.
     """
 
-    asked: tuple[Asked, ...]
+    suggestions: tuple[Suggestion, ...]
+    places: Mapping[ImageId, tuple[str, ...]]
+    thumbnails: Mapping[ImageId, bytes]
     labelled: int
     unlabelled: int
     looked_at: int
@@ -91,7 +99,10 @@ class LabellingPlan:
     def to_dict(self) -> dict[str, Any]:
         """The object that `keshikaran suggest --json` prints."""
         return {
-            "suggestions": [item.to_dict() for item in self.asked],
+            "suggestions": [
+                asdict(item) | {"paths": list(self.places[item.image_id])}
+                for item in self.suggestions
+            ],
             "labelled": self.labelled,
             "unlabelled": self.unlabelled,
             "looked_at": self.looked_at,
@@ -101,25 +112,32 @@ class LabellingPlan:
             "timing_s": {name: round(value, 4) for name, value in self.timing_s.items()},
         }
 
+    def place_of(self, image_id: ImageId) -> str:
+        """One place where an image was met, or its id."""
+        return next(iter(self.places.get(image_id, ())), image_id)
+
 
 def plan_labelling(
     workspace: Workspace,
     count: int,
+    options: TrainingOptions,
     *,
     random_share: float = DEFAULT_RANDOM_SHARE,
-    options: TrainingOptions | None = None,
+    thumbnails: bool = False,
     progress: Progress | None = None,
-    look: Callable[[Tools, Sequence[Asked]], None] | None = None,
 ) -> LabellingPlan:
-    """Choose images to label next, and remember which were chosen at random.
+    """Choose images to label next, and remember why each was chosen.
+
+    Labelled images that have no side yet get theirs, as `split` gives it.
 
     Args:
         workspace: with images, labelled or not.
         count: how many to choose, at least 1.
+        options: backbone, engine and isolation; precision and resize mode are those of the
+            features that are there.
         random_share: share of random ones in [0, 1].
-        options: backbone and how to run it.
-        progress: told of images that have no features yet.
-        look: given the chosen images while the store is open, for instance to draw them.
+        thumbnails: make small pictures of what is chosen.
+        progress: told of long work.
 
     Raises:
         UsageError: `count` or `random_share` make no sense.
@@ -127,60 +145,97 @@ def plan_labelling(
         BackboneError: the backbone cannot be had.
     """
     if count < 1 or not 0.0 <= random_share <= 1.0:
-        msg = f"{count} images with a share of {random_share} random ones cannot be chosen."
-        raise UsageError(msg, "Ask for at least 1 image, and a share from 0 to 1.")
+        msg = f"{count} images, {random_share:g} of them random, cannot be chosen."
+        raise UsageError(msg, "Ask for at least 1 image, and a random share from 0 to 1.")
     progress = progress or SilentProgress()
-    started = time.perf_counter()
-    with open_cached_tools(workspace, options or TrainingOptions()) as tools:
+    marks = [time.perf_counter()]
+    with open_cached_tools(workspace, options) as tools:
         store = tools.store
-        open_ids = store.unlabelled_images()
-        rows = in_random_order(open_ids, np.arange(len(open_ids)))[:MOST_LOOKED_AT]
-        table = _features(tools, [open_ids[row] for row in rows], progress)
-        prepared = prepare(tools, options or TrainingOptions(), progress)
-        ready = time.perf_counter()
+        waiting = store.unlabelled_images()
+        order = in_random_order(waiting, np.arange(len(waiting)))[:MOST_LOOKED_AT]
+        wanted = [waiting[row] for row in order]
+        table = featurize(store, tools.cache, tools.featurizer, wanted, progress)
+        prepared = prepare(tools, options, progress)
+        marks.append(time.perf_counter())
         groups = store.groups.of_images()
         fit = _fit(prepared.data)
-        known = Known(
-            prepared.features.matrix[prepared.features.starts],
-            [group_of(image_id, groups) for image_id in prepared.features.image_ids],
+        found = suggest(
+            _candidates(tools, table, groups),
+            _known(prepared.features, groups),
+            None if fit is None else fit.head,
+            count,
+            random_share,
         )
-        candidates = _candidates(tools, table, groups)
-        found = suggest(candidates, known, fit and fit.head, count, random_share)
         store.suggested.record(found)
-        asked = [Asked(item, tuple(store.entries_of(item.image_id))) for item in found]
-        chosen = time.perf_counter()
+        marks.append(time.perf_counter())
         reasons = store.suggested.of_images()
-        labels = {image.image_id: image.label for image in store.labelled_images()}
-        chance = [labels[i] for i, why in reasons.items() if "random" in why and i in labels]
-        picked = {i for i, why in reasons.items() if "random" not in why}
+        picked = {image_id for image_id, why in reasons.items() if "random" not in why}
         curve = _curve(prepared, fit, groups, picked)
-        seen = time.perf_counter()
-        if look is not None:
-            look(tools, asked)
-    return LabellingPlan(
-        asked=tuple(asked),
-        labelled=len(labels),
-        unlabelled=len(open_ids),
-        looked_at=len(table.image_ids),
-        undecodable=len(table.refused),
-        prevalence=estimate_prevalence(chance),
-        curve=curve,
-        timing_s={
-            "featurize": ready - started,
-            "choose": chosen - ready,
-            "curve": seen - chosen,
-            "total": time.perf_counter() - started,
-        },
-    )
+        marks.append(time.perf_counter())
+        labels = {image.image_id: image.label for image in store.labelled_images()}
+        chosen = [item.image_id for item in found]
+        return LabellingPlan(
+            suggestions=tuple(found),
+            places={image_id: tuple(store.entries_of(image_id)) for image_id in chosen},
+            thumbnails=make_thumbnails(tools, chosen, progress) if thumbnails else {},
+            labelled=len(labels),
+            unlabelled=len(waiting),
+            looked_at=len(table.image_ids),
+            undecodable=len(table.refused),
+            prevalence=estimate_prevalence(
+                [labels[i] for i in reasons.keys() - picked if i in labels]
+            ),
+            curve=curve,
+            timing_s=dict(zip(_STAGES, np.diff(marks).tolist(), strict=True)),
+        )
 
 
-def _features(tools: Tools, wanted: Sequence[ImageId], progress: Progress) -> FeatureTable:
-    return featurize(tools.store, tools.cache, tools.featurizer, wanted, progress)
+def csv_rows(plan: LabellingPlan) -> list[dict[str, str]]:
+    """The suggestions as rows of a `label_file`."""
+    return [
+        {
+            "rank": str(rank),
+            "image_id": item.image_id,
+            "path": printable(plan.place_of(item.image_id)),
+            "score": "" if item.score is None else f"{item.score:.4f}",
+            "reason": item.why,
+        }
+        for rank, item in enumerate(plan.suggestions, start=1)
+    ]
 
 
-def _candidates(
-    tools: Tools, table: FeatureTable, groups: Mapping[ImageId, GroupId]
-) -> Candidates:
+def contact_sheet(plan: LabellingPlan, where: str = "") -> ContactSheet:
+    """The suggestions as a page to look through.
+
+    Args:
+        plan: with thumbnails.
+        where: what commands need at their end to find the workspace.
+    """
+    sections = [
+        SheetSection(
+            f"{heading} ({len(items):,})",
+            tuple((_sheet_image(plan, item, where),) for item in items),
+            note,
+        )
+        for why, (heading, note) in _HEADINGS.items()
+        if (items := [item for item in plan.suggestions if item.why == why])
+    ]
+    return ContactSheet("Images to label next", _INTRO, tuple(sections))
+
+
+def _sheet_image(plan: LabellingPlan, item: Suggestion, where: str) -> SheetImage:
+    facts = () if item.score is None else (("score", f"{item.score:.4f}"),)
+    command = f"keshikaran label {item.image_id[:_SHORT_ID]} --value 0{where}"
+    thumbnail = plan.thumbnails.get(item.image_id)
+    return SheetImage(thumbnail, plan.place_of(item.image_id), facts, command)
+
+
+def _known(features: FeatureTable, groups: Mapping[ImageId, GroupId]) -> Known:
+    rows = features.matrix[features.starts]
+    return Known(rows, [group_of(image_id, groups) for image_id in features.image_ids])
+
+
+def _candidates(tools: Tools, table: FeatureTable, groups: Mapping[ImageId, GroupId]) -> Candidates:
     return Candidates(
         table.image_ids,
         table.matrix[table.starts],

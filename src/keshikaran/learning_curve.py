@@ -196,7 +196,10 @@ class _Ranked:
         """Float64 [B]."""
         pairs = zip(self._false, self._found, strict=True)
         return np.array(
-            [np.interp(rate * false[-1], false, found / max(found[-1], 1)) for false, found in pairs]
+            [
+                np.interp(rate * false[-1], false, found / max(found[-1], 1))
+                for false, found in pairs
+            ]
         )
 
     def roc_auc(self) -> Float64Array:

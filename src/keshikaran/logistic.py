@@ -138,7 +138,7 @@ class LogisticRegression:
             filled = weighted[: len(part)]
             np.multiply(part, heights[:, None], out=filled[:, :-1], casting="same_kind")
             filled[:, -1] = heights
-            total += filled.T @ filled
+            total += (filled.T @ filled).astype(np.float64)
         return total / len(x)
 
 

@@ -11,10 +11,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keshikaran.head import fit_head, predict_proba
-from keshikaran.types import Float32Array, Float64Array, GroupId, IntArray, LabelArray
+from keshikaran.head import C_GRID, fit_head, predict_proba
+from keshikaran.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    GroupId,
+    IntArray,
+    LabelArray,
+    Progress,
+    SilentProgress,
+)
 
 DEFAULT_FOLDS = 5
+_USUAL_C = 1e-3
 
 
 def assign_folds(
@@ -48,7 +58,13 @@ def assign_folds(
 
 
 def out_of_fold_scores(
-    features: Float32Array, labels: LabelArray, folds: IntArray, c: float
+    features: Float32Array,
+    labels: LabelArray,
+    folds: IntArray,
+    c: float | None = None,
+    *,
+    taught: BoolArray | None = None,
+    progress: Progress | None = None,
 ) -> Float64Array:
     """Each image's probability by a head fitted on the other folds.
 
@@ -56,7 +72,11 @@ def out_of_fold_scores(
         features: float32 [n, D], one row an image.
         labels: int8 [n].
         folds: int64 [n], from `assign_folds`.
-        c: inverse regularisation strength, as the final head has it.
+        c: inverse regularisation strength, as the final head has it; None takes the one that
+            suits the first fold best.
+        taught: bool [n], the images whose labels may be learned from; None for all. The others
+            are scored only.
+        progress: told of each fold.
 
     Returns:
         float64 [n] in [0, 1].
@@ -64,15 +84,23 @@ def out_of_fold_scores(
     Raises:
         ValueError: the images outside of a fold are all of one label.
     """
+    taught = np.ones(len(labels), dtype=bool) if taught is None else taught
     scores = np.empty(len(labels), dtype=np.float64)
-    for fold in np.unique(folds):
-        held = folds == fold
-        if len(np.unique(labels[~held])) < 2:
-            msg = "too few images of one label to leave a fold out"
-            raise ValueError(msg)
-        others = (features[~held], labels[~held])
-        head = fit_head(*others, *others, grid=(c,)).head
-        scores[held] = predict_proba(head, features[held])
+    numbers = np.unique(folds)
+    with (progress or SilentProgress()).task("fit", len(numbers)) as task:
+        for fold in numbers:
+            held, others = folds == fold, (folds != fold) & taught
+            if len(np.unique(labels[others])) < 2:
+                msg = "too few images of one label to leave a fold out"
+                raise ValueError(msg)
+            train = (features[others], labels[others])
+            judge = (features[held & taught], labels[held & taught])
+            choose = c is None and len(judge[1])
+            grid = C_GRID if choose else (_USUAL_C if c is None else c,)
+            fit = fit_head(*train, *(judge if choose else train), grid=grid)
+            scores[held] = predict_proba(fit.head, features[held])
+            c = fit.c
+            task.advance()
     return scores
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -78,6 +78,7 @@ class SplitReport:
         set_aside: labelled images that take no part, since they would teach what is judged.
         leaks: images on train with a near-duplicate on validation or test.
         moved: images that were on another side before.
+        scheme: how the sides were chosen.
     """
 
     counts: dict[Split, dict[str, int]]
@@ -89,6 +90,7 @@ class SplitReport:
     set_aside: int = 0
     leaks: int = 0
     moved: int = 0
+    scheme: SplitScheme = field(default_factory=SplitScheme)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +98,10 @@ class SplitPlan:
     """A split that is not stored yet.
 
     Attributes:
-        scheme: how the sides were chosen.
         dealt: the sides.
         report: what there is to tell.
     """
 
-    scheme: SplitScheme
     dealt: Dealt
     report: SplitReport
 
@@ -125,7 +125,9 @@ def split_images(store: Store, scheme: SplitScheme | None = None) -> SplitReport
         SourceError: a split file cannot be read.
     """
     plan = plan_split(store, scheme)
-    store.assign_splits(plan.dealt.sides.items(), plan.scheme.to_json(), plan.dealt.set_aside)
+    store.assign_splits(
+        plan.dealt.sides.items(), plan.report.scheme.to_json(), plan.dealt.set_aside
+    )
     return plan.report
 
 
@@ -147,7 +149,8 @@ def plan_split(store: Store, scheme: SplitScheme | None = None) -> SplitPlan:
         dealt = Dealt(dict(zip(ids, sides, strict=True)))
     else:
         dealt = _by_hash(store, scheme, images, groups, before)
-    return SplitPlan(scheme, dealt, _report(images, groups, before, dealt, stated))
+    report = _report(images, groups, before, dealt, stated)
+    return SplitPlan(dealt, replace(report, scheme=scheme))
 
 
 def stored_scheme(store: Store) -> SplitScheme:

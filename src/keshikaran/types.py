@@ -54,8 +54,8 @@ FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
-LabelArray = npt.NDArray[np.int8]
 BoolArray = npt.NDArray[np.bool_]
+LabelArray = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Commands about images and labels: import, label, status."""
+"""Commands about images: import, status."""
 
 from __future__ import annotations
 
@@ -22,9 +22,7 @@ from keshikaran.cli.options import (
     open_workspace,
     workspace_words,
 )
-from keshikaran.errors import UsageError
 from keshikaran.ingest import ImportReport, import_source, resolve_sources
-from keshikaran.labels import current_user, label_image
 from keshikaran.store import Store, update_skipped
 from keshikaran.types import Label
 
@@ -101,27 +99,6 @@ def say_import(report: ImportReport, contradictions: int) -> None:
             f"Labelled both ways, and therefore kept out of training: {contradictions:,}."
             " See: keshikaran status"
         )
-
-
-def label_command(
-    images: Annotated[list[str], typer.Argument(help="Files, or image ids (6 digits or more).")],
-    value: Annotated[str, typer.Option(help="0 acceptable, 1 objectionable, none to take back.")],
-    why: Annotated[str, typer.Option(help="A reason worth keeping.")] = "",
-    who: Annotated[
-        str | None, typer.Option(help="Who says so. Default: you.", show_default=False)
-    ] = None,
-    workspace: WorkspaceOption = None,
-) -> None:
-    """Say what an image is; a person's word outweighs imported labels."""
-    if value not in {"0", "1", "none"}:
-        msg = f"--value {value} is unknown."
-        raise UsageError(msg, "Use 0 (acceptable), 1 (objectionable) or none.")
-    label = None if value == "none" else cast("Label", int(value))
-    with Store(existing_workspace(workspace).folder) as store:
-        for image in images:
-            image_id = label_image(store, image, label, who=who or current_user(), why=why)
-            result(f"{image_id}  {value}")
-    say(f"Next: keshikaran train{workspace_words(workspace)}")
 
 
 def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

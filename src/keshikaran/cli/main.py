@@ -9,17 +9,20 @@ from typing import Annotated
 
 import typer
 
+from keshikaran.cli.audit import audit_command
 from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
-    label_command,
     status_command,
 )
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.import_urls import import_urls_command
+from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.review import review_labels_command
 from keshikaran.cli.split import link_command, split_command
+from keshikaran.cli.suggest import suggest_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__
@@ -40,12 +43,15 @@ app.command("demo")(demo_command)
 app.command("import")(import_command)
 app.command("import-urls")(import_urls_command)
 app.command("label")(label_command)
+app.command("review-labels")(review_labels_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
+app.command("audit")(audit_command)
 app.command("status")(status_command)
 app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
+app.command("suggest")(suggest_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 

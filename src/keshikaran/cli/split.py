@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.backbones import DEFAULT_BACKBONE
-from keshikaran.cli.console import TerminalProgress, result, say
+from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.options import (
     BackboneOption,
     BalanceOption,
@@ -26,8 +27,6 @@ from keshikaran.cli.options import (
 from keshikaran.linktree import write_link_tree
 from keshikaran.split import SplitReport, SplitScheme, scheme_from_option
 from keshikaran.types import SPLITS
-
-_UNGUARDED = "Deal them together again: keshikaran split --scheme hash"
 
 
 def split_command(
@@ -97,7 +96,18 @@ def say_split(report: SplitReport, workspace: Path | None) -> None:
             f"Warning: {report.leaks:,} images on train are near-duplicates of validation or test"
             " images. Figures come out better than the model is."
         )
-        say(f"  {_UNGUARDED}{workspace_words(workspace)}")
+        say(
+            "  To deal near-duplicates together:"
+            f" {guarded_split(report.scheme)}{workspace_words(workspace)}"
+        )
+
+
+def guarded_split(scheme: SplitScheme) -> str:
+    """The command that keeps `scheme` as far as it deals near-duplicates together."""
+    if scheme.name == "hash" and scheme.guard:
+        return "keshikaran split"
+    salt = f" --salt {printable(shlex.quote(scheme.salt))}" if scheme.salt else ""
+    return f"keshikaran split --scheme hash{salt}{' --balance' if scheme.balance else ''}"
 
 
 def link_command(

@@ -154,12 +154,22 @@ class Store:
 
     def entries_of(self, image_id: ImageId) -> list[str]:
         """Every place this image was met, as paths."""
+        return self.places_of([image_id])[image_id]
+
+    def places_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, list[str]]:
+        """Every place each image was met, as paths, in order."""
+        found: dict[ImageId, list[str]] = {image_id: [] for image_id in image_ids}
         with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT root, entry FROM sources WHERE image_id = ? ORDER BY root, entry",
-                (image_id,),
-            )
-            return [place_of(root, entry) for root, entry in rows]
+            for part in chunks_of(len(image_ids), _QUERY_SIZE):
+                ids = image_ids[part]
+                rows = connection.execute(
+                    "SELECT image_id, root, entry FROM sources"
+                    f" WHERE image_id IN ({','.join('?' * len(ids))}) ORDER BY root, entry",
+                    ids,
+                )
+                for image_id, root, entry in rows:
+                    found[ImageId(image_id)].append(place_of(root, entry))
+        return found
 
     def count_images(self) -> int:
         """Number of stored images."""
@@ -214,11 +224,22 @@ class Store:
             )
             return [LabelEvent(*row) for row in rows]
 
-    def labelled_by_person(self) -> dict[ImageId, Label]:
-        """The images whose label is a person's word that still holds, and that word."""
+    def labels_by_people(self) -> dict[ImageId, Label]:
+        """Labels that are a person's word, as long as it holds."""
         with self._db.reading() as connection:
             rows = connection.execute(
                 "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+            )
+            return {ImageId(image_id): value for image_id, value in rows}
+
+    def settled_labels(self) -> dict[ImageId, Label]:
+        """Labels that a person confirmed or corrected: their word on an image that had one."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
+                " AND EXISTS (SELECT 1 FROM label_events AS before"
+                " WHERE before.image_id = claims.image_id AND before.id < claims.event_id"
+                " AND before.value IS NOT NULL)"
             )
             return {ImageId(image_id): value for image_id, value in rows}
 
