@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from keshikaran.logistic import LogisticRegression, load_minimizer
+from keshikaran.logistic import LogisticRegression, one_thread
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
 from keshikaran.types import Float32Array, Float64Array, LabelArray, chunks_of
@@ -99,10 +98,7 @@ def fit_head(
     mean, scale = _scaling(x_train)
     z_train = _scaled(x_train, mean, scale)
     z_validation = _scaled(x_validation, mean, scale)
-    load_minimizer()  # before the limit is set: it holds for libraries loaded by then
-    # One thread: the work is bound by memory, a second one was three times slower on two cores,
-    # and sums do not depend on how many processors there are.
-    with threadpool_limits(limits=1):
+    with one_thread():
         steps, start = _search((z_train, y_train), (z_validation, y_validation), grid)
         chosen = grid[best_step(steps)]
         found = LogisticRegression(z_train, y_train).solve(chosen, start, _FINAL_TOLERANCE)
@@ -120,8 +116,7 @@ def fit_roughly(x: Float32Array, y: LabelArray, c: float) -> Head:
         c: inverse regularisation strength.
     """
     mean, scale = _scaling(x)
-    load_minimizer()
-    with threadpool_limits(limits=1):
+    with one_thread():
         problem = LogisticRegression(_scaled(x, mean, scale).astype(np.float32), y)
         start = np.append(np.zeros(x.shape[1]), _log_odds(y))
         found = problem.solve(c, start, _PATH_TOLERANCE)

@@ -29,7 +29,7 @@ from keshikaran.types import (
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-positive rates at which recall may be told."""
 
-_LEAST_FALSE = 5  # acceptable images that the rate must allow above the cut
+_LEAST_FALSE = 10  # acceptable images that the rate must allow above the cut
 _LEAST_POSITIVES = 10
 _PARTS = (0.2, 0.35, 0.5, 0.7, 1.0)  # of the images that may teach
 _LEAST_PART = 20

@@ -9,9 +9,12 @@ some forty. Where it ends is the same: the problem is convex.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from keshikaran.types import Float64Array, FloatArray, LabelArray, chunks_of
 
@@ -148,8 +151,23 @@ def _root(curvature: Float64Array, strength: float) -> Float64Array:
     diagonal = np.einsum("ii->i", whole)
     diagonal += _ROUNDING * diagonal.sum()
     diagonal[:-1] += strength
-    root: Float64Array = np.linalg.cholesky(whole)
-    return root
+    return np.linalg.cholesky(whole).astype(np.float64, copy=False)
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Let the libraries that fit use one processor.
+
+    The work is bound by memory, a second thread was three times slower on two cores, and sums do
+    not depend on how many processors there are.
+    """
+    limit: AbstractContextManager[object] = _threads().limit(limits=1)
+    return limit
+
+
+@cache
+def _threads() -> ThreadpoolController:
+    load_minimizer()  # before: a limit holds for the libraries known by then
+    return ThreadpoolController()
 
 
 def load_minimizer() -> _Minimizer:

@@ -52,5 +52,7 @@ def estimate_prevalence(labels: Sequence[Label]) -> Prevalence | None:
     share, z2 = sum(labels) / n, _QUANTILE**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    # At the ends the formula gives 0 and 1 but for rounding.
+    low = max(0.0, middle - half) if share > 0.0 else 0.0
+    high = min(1.0, middle + half) if share < 1.0 else 1.0
     return Prevalence(n, sum(labels), share, low, high)
