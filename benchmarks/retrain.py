@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from common import TASKS, clothing, keshikaran, machine, median_of, parser, show, temporary_folder
+from keshikaran.dealing import hash_side
 from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.preparation import open_tools
-from keshikaran.split import hash_side
 from keshikaran.store import FeatureCache, ImageRecord, SourceEntry, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import Float32Array, ImageId, Label, SilentProgress

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from keshikaran.head import decision_function, fit_roughly
+from keshikaran.logistic import sigmoid
 from keshikaran.out_of_fold import assign_folds
 from keshikaran.types import (
     BoolArray,
@@ -36,7 +37,8 @@ _LEAST_PART = 20
 _MANY = 2_000  # images from which fewer repeats do
 _SAMPLES = 200
 _POWERS = np.linspace(0.1, 1.5, 15)
-_INTERVAL = (2.5, 97.5)
+_QUANTILE = 1.959963984540054  # of the normal distribution, for 95%
+_EDGE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,7 @@ def _curve(
     now, *later = 1.0 - _extrapolated(sizes, 1.0 - lucky, ahead)
     return FigureCurve(
         tuple(
-            CurvePoint(round(size * scale), float(row[0]), *_interval(row[1:]))
+            CurvePoint(round(size * scale), float(row[0]), *_interval(row))
             for size, row in zip(sizes, mean, strict=True)
         ),
         tuple(_forecast(number, now, then) for number, then in zip(more, later, strict=True)),
@@ -322,9 +324,15 @@ def _line(
 
 
 def _forecast(more: int, now: Float64Array, then: Float64Array) -> Forecast:
-    return Forecast(more, float(now[0]), float(then[0]), *_interval(then[1:]))
+    return Forecast(more, float(now[0]), float(then[0]), *_interval(then))
 
 
 def _interval(values: Float64Array) -> tuple[float, float]:
-    low, high = np.percentile(values, _INTERVAL)
-    return float(low), float(high)
+    """Around the first value, by the spread of the others; on the logit, since shares end at 1.
+
+    Plain percentiles of few images are too narrow.
+    """
+    logits = np.log(values.clip(_EDGE, 1 - _EDGE) / (1 - values.clip(_EDGE, 1 - _EDGE)))
+    reach = _QUANTILE * float(logits[1:].std())
+    low, high = sigmoid(logits[0] + np.array([-reach, reach])).tolist()
+    return min(low, float(values[0])), max(high, float(values[0]))
