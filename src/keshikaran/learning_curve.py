@@ -9,6 +9,7 @@ that judge, group by group (Efron 1979), with a curve fitted to each sample.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,6 +40,9 @@ _SAMPLES = 200
 _POWERS = np.linspace(0.1, 1.5, 15)
 _QUANTILE = 1.959963984540054  # of the normal distribution, for 95%
 _EDGE = 1e-4
+
+_Error = Callable[[float], float]
+"""Value of a figure → its standard error on the images that judge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +156,32 @@ def learning_curve(sample: Sample, c: float, more: Sequence[int]) -> LearningCur
     ranked = [[_Ranked(truth, row, weights) for row in repeats] for repeats in scores]
     scale = len(sample.labels) / int(sample.teaches.sum())
 
-    def curve(figure: Callable[[_Ranked], Float64Array]) -> FigureCurve:
+    def curve(figure: Callable[[_Ranked], Float64Array], error: _Error) -> FigureCurve:
         values = np.array([[figure(item) for item in repeats] for repeats in ranked])
-        return _curve(sizes, values, scale, len(sample.labels), more)
+        mean, now, later = _along(sizes, values, scale, len(sample.labels), more)
+        return FigureCurve(
+            tuple(
+                CurvePoint(round(size * scale), float(row[0]), *_interval(row, error))
+                for size, row in zip(sizes, mean, strict=True)
+            ),
+            tuple(
+                Forecast(number, float(now[0]), float(then[0]), *_interval(then, error))
+                for number, then in zip(more, later, strict=True)
+            ),
+        )
+
+    positives, negatives = int(truth.sum()), int((1 - truth).sum())
 
     return LearningCurve(
         judged_on=len(truth),
         positives=int(truth.sum()),
         false_positive_rate=rate,
-        recall=curve(lambda item: item.recall_at(rate)),
-        roc_auc=curve(lambda item: item.roc_auc()),
+        recall=curve(
+            lambda item: item.recall_at(rate), lambda share: _binomial_error(share, positives)
+        ),
+        roc_auc=curve(
+            lambda item: item.roc_auc(), lambda area: _area_error(area, positives, negatives)
+        ),
     )
 
 
@@ -212,10 +232,10 @@ class _Ranked:
         return area
 
 
-def _curve(
+def _along(
     sizes: IntArray, values: Float64Array, scale: float, labels: int, more: Sequence[int]
-) -> FigureCurve:
-    """Points and forecasts of a figure.
+) -> tuple[Float64Array, Float64Array, list[Float64Array]]:
+    """A figure at the sizes measured, with the labels there are, and with more.
 
     Args:
         sizes: images taught on, [S].
@@ -223,6 +243,9 @@ def _curve(
         scale: labelled images for each that teaches.
         labels: labelled images.
         more: how many labels to look ahead.
+
+    Returns:
+        Float64 [S, B], [B], and [B] for each of `more`.
     """
     mean = values.mean(axis=1)
     # Each sample of images sees heads as they come, not their mean: luck is a part of life.
@@ -233,13 +256,7 @@ def _curve(
     lucky[:, 0] = mean[:, 0]
     ahead = np.array([labels, *(labels + number for number in more)]) / scale
     now, *later = 1.0 - _extrapolated(sizes, 1.0 - lucky, ahead)
-    return FigureCurve(
-        tuple(
-            CurvePoint(round(size * scale), float(row[0]), *_interval(row))
-            for size, row in zip(sizes, mean, strict=True)
-        ),
-        tuple(_forecast(number, now, then) for number, then in zip(more, later, strict=True)),
-    )
+    return mean, now, later
 
 
 def _affordable_rate(truth: LabelArray) -> float | None:
@@ -323,16 +340,29 @@ def _line(
     return level, slope
 
 
-def _forecast(more: int, now: Float64Array, then: Float64Array) -> Forecast:
-    return Forecast(more, float(now[0]), float(then[0]), *_interval(then))
+def _interval(values: Float64Array, error: _Error) -> tuple[float, float]:
+    """Around the first value, by the spread of the others, and at least by `error`.
 
-
-def _interval(values: Float64Array) -> tuple[float, float]:
-    """Around the first value, by the spread of the others; on the logit, since shares end at 1.
-
-    Plain percentiles of few images are too narrow.
+    The spread is taken on the logit, since shares end at 1. Of few images that are nearly all in
+    the right order every sample is, too: there the formula knows more than the samples.
     """
-    logits = np.log(values.clip(_EDGE, 1 - _EDGE) / (1 - values.clip(_EDGE, 1 - _EDGE)))
+    value = float(values[0])
+    inside = values.clip(_EDGE, 1 - _EDGE)
+    logits = np.log(inside / (1 - inside))
     reach = _QUANTILE * float(logits[1:].std())
     low, high = sigmoid(logits[0] + np.array([-reach, reach])).tolist()
-    return min(low, float(values[0])), max(high, float(values[0]))
+    least = _QUANTILE * error(value)
+    return max(0.0, min(low, value - least)), min(1.0, max(high, value + least))
+
+
+def _binomial_error(share: float, count: int) -> float:
+    """Standard error of a share."""
+    return math.sqrt(share * (1 - share) / count)
+
+
+def _area_error(area: float, positives: int, negatives: int) -> float:
+    """Standard error of an area under the ROC curve: Hanley and McNeil 1982."""
+    both_positive = area / (2 - area) - area**2
+    both_negative = 2 * area**2 / (1 + area) - area**2
+    spread = area * (1 - area) + (positives - 1) * both_positive + (negatives - 1) * both_negative
+    return math.sqrt(max(0.0, spread) / (positives * negatives))
