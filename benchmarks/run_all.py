@@ -14,6 +14,8 @@ _SCRIPTS = (
     "training_job.py",
     "memory.py",
     "accuracy.py",
+    "suggest.py",
+    "retrain.py",
 )
 
 
