@@ -16,6 +16,8 @@ _SCRIPTS = (
     "accuracy.py",
     "calibration.py",
     "similar.py",
+    "suggest.py",
+    "retrain.py",
 )
 
 

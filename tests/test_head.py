@@ -20,8 +20,8 @@ from keshikaran.head import (
     decision_function,
     fit_head,
     predict_proba,
-    sigmoid,
 )
+from keshikaran.logistic import sigmoid
 from keshikaran.types import Float32Array, Float64Array, LabelArray
 
 Sides = tuple[Float32Array, LabelArray, Float32Array, LabelArray]

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from keshikaran.head import Head, sigmoid
-from keshikaran.logistic import fit_logistic, softplus
+from keshikaran.soft_logistic import fit_logistic, softplus
 from keshikaran.types import Float64Array, IntArray, LabelArray
 
 CalibrationKind = Literal["none", "platt", "beta"]

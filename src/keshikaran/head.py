@@ -1,32 +1,29 @@
 """The trained part: features → probability. One weight for each feature, and a bias.
 
 With a frozen backbone, one sigmoid unit trained on cross-entropy is logistic regression: a
-convex problem with one answer. It is solved exactly here, by SciPy's L-BFGS-B, instead of being
+convex problem with one answer. It is solved exactly here (`logistic`), instead of being
 approached by a few epochs of gradient descent (`seed_recipe` keeps that for comparison).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
+from keshikaran.logistic import LogisticRegression, one_thread
+from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
-from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray
-
-_Minimizer = Callable[..., Any]
+from keshikaran.types import Float32Array, Float64Array, LabelArray, chunks_of
 
 # Half-decades of the inverse regularisation strength, weakest model first.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
 _PATIENCE = 2
 _PATH_TOLERANCE = 1e-4
 _FINAL_TOLERANCE = 1e-8
-_MAX_ITERATIONS = 5_000
-_NEGLIGIBLE = 64 * float(np.finfo(np.float64).eps)  # relative gain of a step
 _CONSTANT = 1e-7
+_ROWS = 512  # as many as stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,76 +98,65 @@ def fit_head(
     mean, scale = _scaling(x_train)
     z_train = _scaled(x_train, mean, scale)
     z_validation = _scaled(x_validation, mean, scale)
-    minimize = _minimizer()  # before the limit is set: it holds for libraries loaded by then
-    # One thread: the work is bound by memory, a second one was three times slower on two cores,
-    # and sums do not depend on how many processors there are.
-    with threadpool_limits(limits=1):
-        steps, start = _search(minimize, (z_train, y_train), (z_validation, y_validation), grid)
+    with one_thread():
+        steps, start = _search((z_train, y_train), (z_validation, y_validation), grid)
         chosen = grid[best_step(steps)]
-        head = _solve(minimize, (z_train, y_train), chosen, start, _FINAL_TOLERANCE)
-    return FitResult(_fold(head, mean, scale), chosen, steps)
+        found = LogisticRegression(z_train, y_train).solve(chosen, start, _FINAL_TOLERANCE)
+    return FitResult(_fold(_head(found), mean, scale), chosen, steps)
+
+
+def fit_roughly(x: Float32Array, y: LabelArray, c: float) -> Head:
+    """Fit in single precision with a given regularisation: good to three digits of a score.
+
+    For questions that take many fits. The rest is as in `fit_head`.
+
+    Args:
+        x: features [n, D].
+        y: labels 0 or 1, both present, [n].
+        c: inverse regularisation strength.
+    """
+    mean, scale = _scaling(x)
+    with one_thread():
+        problem = LogisticRegression(_scaled(x, mean, scale).astype(np.float32), y)
+        start = np.append(np.zeros(x.shape[1]), _log_odds(y))
+        found = problem.solve(c, start, _PATH_TOLERANCE)
+    return _fold(_head(found), mean, scale)
 
 
 def _search(
-    minimize: _Minimizer,
     train: tuple[Float64Array, LabelArray],
     validation: tuple[Float64Array, LabelArray],
     grid: Sequence[float],
-) -> tuple[tuple[FitStep, ...], Head]:
+) -> tuple[tuple[FitStep, ...], Float64Array]:
     """Walk the grid in single precision, each step starting from the one before.
 
     Returns:
-        The steps walked, and the head of the best one.
+        The steps walked, and weights and bias of the best one.
     """
-    narrow = train[0].astype(np.float32)
-    head = Head(np.zeros(narrow.shape[1]), 0.0)
+    z, y = train
+    problem = LogisticRegression(z.astype(np.float32), y)
+    values = np.append(np.zeros(z.shape[1]), _log_odds(y))
     steps: list[FitStep] = []
-    heads: list[Head] = []
+    found: list[Float64Array] = []
     for index, c in enumerate(grid):
-        head = _solve(minimize, (narrow, train[1]), c, head, _PATH_TOLERANCE)
-        heads.append(head)
-        scored = [(labels, predict_proba(head, z)) for z, labels in (train, validation)]
+        values = problem.solve(c, values, _PATH_TOLERANCE)
+        found.append(values)
+        head = _head(values)
+        scored = [(labels, predict_proba(head, rows)) for rows, labels in (train, validation)]
         steps.append(measure_step(index, c, *scored))
         if index - best_step(steps) >= _PATIENCE:
             break
-    return tuple(steps), heads[best_step(steps)]
+    return tuple(steps), found[best_step(steps)]
 
 
-def _solve(
-    minimize: _Minimizer,
-    train: tuple[FloatArray, LabelArray],
-    c: float,
-    start: Head,
-    tolerance: float,
-) -> Head:
-    """Minimise ½|w|² + c · Σ log-loss, divided by c · n so that the tolerance fits any n and c.
-
-    The bias is not regularised. Ends when no slope is steeper than `tolerance`.
-    """
-    x, y = train
-    strength = 1.0 / (c * len(y))
-    signs = np.where(y == 1, -1.0, 1.0)
-
-    def loss_and_gradient(values: Float64Array) -> tuple[float, Float64Array]:
-        weights, bias = values[:-1], values[-1]
-        products: Float64Array = (x @ weights.astype(x.dtype)).astype(np.float64)
-        margins = signs * (products + bias)
-        loss = np.logaddexp(0.0, margins).mean() + 0.5 * strength * (weights @ weights)
-        slopes = signs * sigmoid(margins) / len(y)
-        gradient = np.append(slopes.astype(x.dtype) @ x + strength * weights, slopes.sum())
-        return float(loss), gradient
-
-    settings = {"gtol": tolerance, "ftol": _NEGLIGIBLE, "maxiter": _MAX_ITERATIONS, "maxls": 50}
-    values = np.append(start.weights, start.bias)
-    found = minimize(loss_and_gradient, values, jac=True, method="L-BFGS-B", options=settings).x
-    return Head(found[:-1].copy(), float(found[-1]))
+def _head(values: Float64Array) -> Head:
+    return Head(values[:-1].copy(), float(values[-1]))
 
 
-def _minimizer() -> _Minimizer:
-    """SciPy's, loaded only by what fits: it takes a third of a second."""
-    from scipy.optimize import minimize
-
-    return cast("_Minimizer", minimize)
+def _log_odds(labels: LabelArray) -> float:
+    """The bias that fits best while all weights are zero."""
+    ones = int(labels.sum())
+    return float(np.log(ones / (len(labels) - ones)))
 
 
 def best_step(steps: Sequence[FitStep]) -> int:
@@ -187,13 +173,6 @@ def decision_function(head: Head, features: Float32Array | Float64Array) -> Floa
 def predict_proba(head: Head, features: Float32Array | Float64Array) -> Float64Array:
     """Probability of class 1, float64 [n], of features [n, D]."""
     return sigmoid(decision_function(head, features))
-
-
-def sigmoid(logits: Float64Array) -> Float64Array:
-    """1 / (1 + exp(-x)) without overflow."""
-    small = np.exp(-np.abs(logits))
-    result: Float64Array = np.where(logits >= 0, 1.0, small) / (1.0 + small)
-    return result
 
 
 def measure_step(
@@ -220,18 +199,23 @@ def _scaling(x: Float32Array) -> tuple[Float64Array, Float64Array]:
     square root of the standard deviation, so that features that hardly ever change do not count
     as much as those that do. Constant features count for nothing: they change no other's scale.
     """
-    deviation = x.std(axis=0, dtype=np.float64)
+    mean: Float64Array = x.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(x.shape[1])
+    for rows in chunks_of(len(x), _ROWS):
+        squares += ((x[rows] - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(squares / len(x))
     constant = deviation < _CONSTANT
     typical = 1.0 if constant.all() else float(deviation[~constant].mean())
     deviation[constant] = typical
-    return x.mean(axis=0, dtype=np.float64), np.sqrt(deviation * typical)
+    return mean, np.sqrt(deviation * typical)
 
 
 def _scaled(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
     """One copy in double precision and no more: it is the largest array of the fit."""
-    z = x.astype(np.float64)
-    z -= mean
-    z /= scale
+    z = np.empty(x.shape)
+    for rows in chunks_of(len(x), _ROWS):
+        np.subtract(x[rows], mean, out=z[rows])
+        z[rows] /= scale
     return z
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keshikaran.head import FitResult, FitStep, Head, measure_step, predict_proba, sigmoid
+from keshikaran.head import FitResult, FitStep, Head, measure_step, predict_proba
+from keshikaran.logistic import sigmoid
 from keshikaran.types import Float32Array, Float64Array, LabelArray
 
 EPOCHS = 10

@@ -49,6 +49,9 @@ Verdict = Literal["undecided", "pass", "review", "block"]
 PredictionSource = Literal["exact", "near_duplicate", "model"]
 """Who answered: a label of the same bytes, a label of a copy together with the model, the model."""
 
+Why = Literal["uncertain", "spread", "random"]
+"""Why an image is suggested for labelling."""
+
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
@@ -126,6 +129,21 @@ class Prediction:
     def to_dict(self) -> dict[str, Any]:
         """The fields in order, ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """An image that a person should label.
+
+    Attributes:
+        image_id: the image.
+        why: what makes it worth the effort.
+        score: what a head fitted on the labels so far says, in [0, 1]; None if there is none.
+    """
+
+    image_id: ImageId
+    why: Why
+    score: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from keshikaran.cli.review import review_labels_command
 from keshikaran.cli.show import show_command
 from keshikaran.cli.similar import similar_command
 from keshikaran.cli.split import link_command, split_command
+from keshikaran.cli.suggest import suggest_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__
@@ -56,6 +57,7 @@ app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
 app.add_typer(policy_app, name="policy")
+app.command("suggest")(suggest_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)

@@ -136,7 +136,8 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     result(f"{'report':<18} {done.report_path}")
     rate = done.features.images_per_s
     words = f"{rate:,.0f} images/s" if rate else "all features were cached"
-    say(f"Done in {done.timing_s['total']:.1f} s ({words}).")
+    total, fit = done.timing_s["total"], done.timing_s["fit"]
+    say(f"Done in {total:.1f} s ({words}), of which the fit took {fit:.1f} s ({fit / total:.0%}).")
 
 
 def say_refusals(refusals: list[Refusal]) -> None:

@@ -39,6 +39,8 @@ _STATEMENTS = {
     "aside": "INSERT INTO set_aside (image_id, twin, side) VALUES (:image_id, :twin, :side)"
     " ON CONFLICT (image_id) DO UPDATE SET twin = excluded.twin, side = excluded.side"
     " WHERE twin <> excluded.twin OR side <> excluded.side",
+    "suggested": "INSERT OR IGNORE INTO suggested (image_id, why, at)"
+    " VALUES (:image_id, :why, :at)",
     "unaside": "DELETE FROM set_aside WHERE image_id = :image_id",
     "setting": "INSERT OR REPLACE INTO settings (name, value) VALUES (:name, :value)",
 }
@@ -67,6 +69,7 @@ _ROWS = (
     ),
     ("group", "SELECT image_id, group_id FROM {}group_members", "image_id"),
     ("aside", "SELECT image_id, twin, side FROM {}set_aside", "image_id"),
+    ("suggested", "SELECT image_id, why, at FROM {}suggested", "image_id, why"),
     ("setting", "SELECT name, value FROM {}settings", "name"),
 )
 

@@ -172,6 +172,17 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # What a person was asked to label: what was asked for at random is a fair sample.
+        """
+        CREATE TABLE suggested (
+            image_id TEXT NOT NULL REFERENCES images (image_id),
+            why TEXT NOT NULL CHECK (why IN ('uncertain', 'spread', 'random')),
+            at TEXT NOT NULL,
+            PRIMARY KEY (image_id, why)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (

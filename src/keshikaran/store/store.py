@@ -27,6 +27,7 @@ from keshikaran.store.records import (
     SetAside,
     SourceEntry,
 )
+from keshikaran.store.suggested import Suggested
 from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
@@ -56,6 +57,7 @@ class Store:
         self.fingerprints = Fingerprints(self._db)
         self.visited = Visited(self._db)
         self.groups = Groups(self._catalogue)
+        self.suggested = Suggested(self._catalogue)
 
     def __enter__(self) -> Store:
         return self
@@ -126,6 +128,13 @@ class Store:
                 for image_id, name in connection.execute(query, ids):
                     found[ImageId(image_id)] = EXTENSIONS[cast("ImageFormat", name)]
         return found
+
+    def object_ids(self, image_ids: Sequence[ImageId]) -> dict[ImageId, str]:
+        """SHA-1 of each stored image of `image_ids`."""
+        wanted = set(image_ids)
+        with self._db.reading() as connection:
+            rows = connection.execute("SELECT image_id, object_id FROM images")
+            return {ImageId(i): name for i, name in rows if i in wanted}
 
     def formats(self) -> set[ImageFormat]:
         """The formats of the stored images."""
@@ -273,6 +282,16 @@ class Store:
                     words.setdefault(ImageId(image_id), {})[claim] = value
         labels = {image_id: _label_of(claims) for image_id, claims in words.items()}
         return {image_id: label for image_id, label in labels.items() if label is not None}
+
+    def unlabelled_images(self) -> list[ImageId]:
+        """Images of which nobody says anything, ascending; contradictory ones are none of them."""
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id FROM images WHERE image_id NOT IN"
+                " (SELECT image_id FROM labels WHERE value IS NOT NULL OR contradictory)"
+                " ORDER BY image_id"
+            )
+            return [ImageId(row[0]) for row in rows]
 
     def contradictions(self) -> list[Contradiction]:
         """Images that imports label both ways and no person has decided."""
