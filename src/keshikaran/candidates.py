@@ -25,8 +25,9 @@ _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
 _SPREADS = 12.0
-_HIGHEST_CUT = 0.97
+_HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
+_SKETCH_RIDGE = 1e-3
 _SKETCH_SPREADS = 8.0
 _TINY = 1e-6
 
@@ -117,7 +118,8 @@ def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tupl
         return _unit(((flat - mean) @ basis).astype(np.float32, copy=False))
 
     rows = projected("none")
-    cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
+    spreads = min(_SKETCH_SPREADS, _spreads(len(rows)))
+    cut = min(_HIGHEST_CUT, spreads * _spread(rows, projected("left")))
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
         for a, b in _capped(list(_pairs_above(rows, projected(turn), fresh, cut))):
@@ -132,7 +134,7 @@ def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
     covariance = (every - mean).T @ (every - mean) / np.float32(len(every))
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
     values, vectors = values[::-1][:_SKETCH_DIMS], vectors[:, ::-1][:, :_SKETCH_DIMS]
-    ridge = max(1e-3, _RIDGE_OF_FEW / len(every)) * values[0] + _TINY
+    ridge = max(_SKETCH_RIDGE, 1 / len(sample)) * values[0] + _TINY
     basis: Float32Array = (vectors / np.sqrt(values.clip(0) + ridge)).astype(np.float32)
     return basis, mean
 
