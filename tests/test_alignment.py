@@ -79,8 +79,7 @@ def test_flat_drawings_are_never_called_copies() -> None:
     """Four plain fields have too little in them to tell a copy from a likeness."""
     colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
     drawing = picture(encode(quadrants(colours)))
-    evidence = compare(drawing, drawing, UPRIGHT)
-    assert evidence is None or not is_copy(evidence)
+    assert compare(drawing, drawing, UPRIGHT) is None
     plain = picture(encode(Image.new("RGB", (200, 100), (90, 120, 40))))
     assert compare(plain, plain, TURNS) is None
 

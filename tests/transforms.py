@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
@@ -94,3 +95,23 @@ TRANSFORMS: dict[str, Transform] = {
         rotation,
     )
 }
+
+
+def write_copies(files: Sequence[Path], folder: Path, seed: int = 7) -> dict[str, Path]:
+    """Write all kinds of copies of each file; the name of each copy, and what it is a copy of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = Random(seed)
+    made: dict[str, Path] = {}
+    for number, path in enumerate(files):
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGB")
+        for kind, transform in TRANSFORMS.items():
+            name = f"{number:04d}-{kind}.jpg"
+            (folder / name).write_bytes(transform(image, random))
+            made[name] = path
+    return made
+
+
+def kind_of(name: str) -> str:
+    """Which kind of copy a file of `write_copies` is."""
+    return name.split("-")[1].removesuffix(".jpg")

@@ -24,10 +24,15 @@ _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
-_SPREADS = 12.0
-_HIGHEST_CUT = 0.97
+_LOW_SPREADS = 8.0
+_HIGH_SPREADS = 12.0
+_ROOM = 20
+_ROOM_PER_IMAGE = 0.08
+_HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
-_SKETCH_SPREADS = 8.0
+_SKETCH_RIDGE = 1e-3
+_LEAST_SPREAD_ROWS = 4
+_NORMAL_90 = 1.645
 _TINY = 1e-6
 
 _UNDONE: dict[Turn, Turn] = {"left": "right", "right": "left"}  # any other undoes itself
@@ -59,6 +64,11 @@ class _Pairs:
     columns: IntArray
     cosines: Float32Array
 
+    def above(self, cut: float) -> _Pairs:
+        """Those that are more similar than `cut`."""
+        kept = self.cosines > cut
+        return _Pairs(self.rows[kept], self.columns[kept], self.cosines[kept])
+
 
 def find_candidates(
     features: Float32Array, sketches: UInt8Array, fresh: np.ndarray
@@ -80,14 +90,25 @@ def find_candidates(
 
 def _by_features(features: Float32Array, fresh: np.ndarray) -> list[tuple[int, int]]:
     rows = _unit(_whitened(features))
-    cut = min(_HIGHEST_CUT, _spreads(len(rows)) * _spread(rows, rows))
-    pairs = _capped(list(_pairs_above(rows, rows, fresh, cut)))
-    return sorted({(min(a, b), max(a, b)) for a, b in pairs})
+    spread = _spread(rows, rows)
+    low, high = (min(_HIGHEST_CUT, spreads * spread) for spreads in _spreads(len(rows)))
+    found = _joined(list(_pairs_above(rows, rows, fresh, low)))
+    room = int(_ROOM + _ROOM_PER_IMAGE * fresh.sum())
+    if len(found.cosines) > room:
+        # A store that is all of one kind has many alike: only the most similar are worth a look.
+        cut = min(high, float(np.sort(found.cosines)[-room - 1]))
+        found = found.above(cut)
+    return sorted({(min(a, b), max(a, b)) for a, b in _capped(found)})
 
 
-def _spreads(n: int) -> float:
-    """How many spreads make a candidate: fewer among few images, whose own spread is narrow."""
-    return min(_SPREADS, 4 + 7 / 3 * log10(max(n, 1)))
+def _spreads(n: int) -> tuple[float, float]:
+    """How many spreads make a candidate if there is room, and how many always do.
+
+    Fewer among few images, whose own spread is narrow; more among many, since pairs of different
+    photographs grow with the square of their number.
+    """
+    digits = log10(max(n, 1))
+    return min(_LOW_SPREADS, 4 + 7 / 3 * digits), max(_HIGH_SPREADS, 7 + 7 / 5 * digits)
 
 
 def _whitened(features: Float32Array) -> Float32Array:
@@ -117,10 +138,11 @@ def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tupl
         return _unit(((flat - mean) @ basis).astype(np.float32, copy=False))
 
     rows = projected("none")
-    cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
+    spreads, _ = _spreads(len(rows))
+    cut = min(_HIGHEST_CUT, spreads * _spread(rows, projected("left")))
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
-        for a, b in _capped(list(_pairs_above(rows, projected(turn), fresh, cut))):
+        for a, b in _capped(_joined(list(_pairs_above(rows, projected(turn), fresh, cut)))):
             yield ((a, b), turn) if a < b else ((b, a), _UNDONE.get(turn, turn))
 
 
@@ -132,7 +154,7 @@ def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
     covariance = (every - mean).T @ (every - mean) / np.float32(len(every))
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
     values, vectors = values[::-1][:_SKETCH_DIMS], vectors[:, ::-1][:, :_SKETCH_DIMS]
-    ridge = max(1e-3, _RIDGE_OF_FEW / len(every)) * values[0] + _TINY
+    ridge = max(_SKETCH_RIDGE, 1 / len(sample)) * values[0] + _TINY
     basis: Float32Array = (vectors / np.sqrt(values.clip(0) + ridge)).astype(np.float32)
     return basis, mean
 
@@ -148,11 +170,16 @@ def _evenly(n: int, most: int) -> IntArray:
 
 
 def _spread(rows: Float32Array, columns: Float32Array) -> float:
-    """Root of the mean squared cosine of different images."""
+    """Standard deviation of the cosines of different images, if they were normally distributed.
+
+    From the nine tenths that lie in the middle: copies, however many there are, are not in it.
+    """
     some = _evenly(len(rows), _SPREAD_ROWS)
+    if len(some) < _LEAST_SPREAD_ROWS:
+        return 1.0
     cosines = rows[some] @ columns[some].T
     off = ~np.eye(len(some), dtype=bool)
-    return float(np.sqrt(np.mean(np.square(cosines[off])))) if len(some) > 1 else 1.0
+    return float(np.quantile(np.abs(cosines[off]), 0.9)) / _NORMAL_90
 
 
 def _pairs_above(
@@ -175,13 +202,19 @@ def _pairs_above(
         yield _Pairs(row[kept], column[kept], values[kept])
 
 
-def _capped(parts: list[_Pairs]) -> list[tuple[int, int]]:
-    """Pairs that are among the most similar ones of either image."""
+def _joined(parts: list[_Pairs]) -> _Pairs:
     if not parts:
-        return []
-    rows = np.concatenate([part.rows for part in parts])
-    columns = np.concatenate([part.columns for part in parts])
-    cosines = np.concatenate([part.cosines for part in parts])
+        return _Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+    return _Pairs(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.columns for part in parts]),
+        np.concatenate([part.cosines for part in parts]),
+    )
+
+
+def _capped(pairs: _Pairs) -> list[tuple[int, int]]:
+    """Pairs that are among the most similar ones of either image."""
+    rows, columns, cosines = pairs.rows, pairs.columns, pairs.cosines
     kept = np.union1d(
         _best(rows, cosines, _MOST_PER_IMAGE), _best(columns, cosines, _MOST_PER_IMAGE)
     ).astype(np.int64)

@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from keshikaran.alignment import RULES, THUMBNAIL, Picture, compare, is_copy, thumbnail_of
+from keshikaran.alignment import (
+    RULES,
+    THUMBNAIL,
+    Evidence,
+    Picture,
+    compare,
+    is_copy,
+    thumbnail_of,
+)
 from keshikaran.candidates import Candidate, find_candidates
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import Decoder, PixelSpec
@@ -123,9 +131,9 @@ def group_images(
         features = _features(sources, known, image_ids)
         sketches = _sketches(sources, image_ids, extensions)
         candidates = find_candidates(features, sketches, fresh)
-        thumbnails = _Thumbnails(sources, image_ids, extensions)
         with (progress or SilentProgress()).task("compare", len(candidates)) as task:
-            found = groups.record(_copies(candidates, thumbnails, task))
+            copies = verified(candidates, thumbnails_of(sources, image_ids, extensions), task)
+            found = groups.record([_pair(image_ids, *copy) for copy in copies])
         groups.set_compared(rules, [i for i in image_ids if i in new])
     return GroupingReport(
         len(image_ids),
@@ -170,29 +178,42 @@ def _sketches(
     return np.stack([found[image_id] for image_id in image_ids])
 
 
-class _Thumbnails:
-    """Thumbnails of stored images by number; those used last stay in memory."""
+Decode = Callable[[Sequence[int]], list[UInt8Array | None]]
+"""Numbers of images → their pixels, uint8 [H, W, 3] with grey bars; None where there are none."""
 
-    def __init__(
-        self, sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
-    ) -> None:
-        self.image_ids = image_ids
-        self._sources = sources
-        self._extensions = extensions
+
+class Thumbnails:
+    """Thumbnails of images by number; those used last stay in memory.
+
+    Args:
+        decode: gives what is not in memory.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
         self._kept: dict[int, UInt8Array | None] = {}
 
     def of(self, numbers: Iterable[int]) -> dict[int, UInt8Array | None]:
         """Thumbnails, uint8 [h, w] each; None for what cannot be decoded."""
         wanted = sorted(set(numbers))
         lacking = [number for number in wanted if number not in self._kept]
-        ids = [self.image_ids[number] for number in lacking]
-        views = _decoded(self._sources, ids, self._extensions, _SPEC)
-        for number, view in zip(lacking, views, strict=True):
+        for number, view in zip(lacking, self._decode(lacking), strict=True):
             self._kept[number] = None if view is None else thumbnail_of(view)
         found = {number: self._kept[number] for number in wanted}
         for number in list(self._kept)[: max(0, len(self._kept) - _THUMBNAILS_KEPT)]:
             del self._kept[number]
         return found
+
+
+def thumbnails_of(
+    sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
+) -> Thumbnails:
+    """Thumbnails of stored images, numbered as in `image_ids`."""
+
+    def decode(numbers: Sequence[int]) -> list[UInt8Array | None]:
+        return _decoded(sources, [image_ids[number] for number in numbers], extensions, _SPEC)
+
+    return Thumbnails(decode)
 
 
 def _decoded(
@@ -215,10 +236,16 @@ def _decoded(
         return list(pool.map(first_view, image_ids))
 
 
-def _copies(
-    candidates: Sequence[Candidate], thumbnails: _Thumbnails, task: ProgressTask
-) -> list[DuplicatePair]:
-    found: list[DuplicatePair] = []
+def verified(
+    candidates: Sequence[Candidate], thumbnails: Thumbnails, task: ProgressTask
+) -> Iterator[tuple[Candidate, Evidence]]:
+    """Those of the candidates that are copies, and how well they fit; in order.
+
+    Args:
+        candidates: ascending.
+        thumbnails: of the images that they name.
+        task: told of each candidate.
+    """
     # Many small products: threads of the library's own would only wait for each other.
     with (
         threadpool_limits(1, "blas"),
@@ -228,21 +255,16 @@ def _copies(
             some = candidates[part]
             pictures = thumbnails.of(n for one in some for n in (one.first, one.second))
             works = [list(pairs) for _, pairs in groupby(some, lambda one: one.first)]
-            look = partial(_look, thumbnails=pictures, image_ids=thumbnails.image_ids)
-            for pairs in pool.map(look, works):
-                found += pairs
+            for found in pool.map(partial(_look, thumbnails=pictures), works):
+                yield from found
             task.advance(len(some))
-    return found
 
 
 def _look(
-    candidates: Sequence[Candidate],
-    thumbnails: dict[int, UInt8Array | None],
-    image_ids: Sequence[ImageId],
-) -> list[DuplicatePair]:
+    candidates: Sequence[Candidate], thumbnails: dict[int, UInt8Array | None]
+) -> list[tuple[Candidate, Evidence]]:
     """Compare one image with others."""
-    number = candidates[0].first
-    thumbnail = thumbnails[number]
+    thumbnail = thumbnails[candidates[0].first]
     if thumbnail is None:
         return []
     first = Picture(thumbnail)
@@ -251,19 +273,13 @@ def _look(
         other = thumbnails[candidate.second]
         evidence = None if other is None else compare(first, Picture(other), candidate.turns)
         if evidence is not None and is_copy(evidence):
-            found.append(
-                DuplicatePair(
-                    image_ids[number],
-                    image_ids[candidate.second],
-                    evidence.turn,
-                    evidence.scale,
-                    evidence.overlap,
-                    evidence.agreement,
-                    evidence.similarity,
-                    RULES,
-                )
-            )
+            found.append((candidate, evidence))
     return found
+
+
+def _pair(image_ids: Sequence[ImageId], candidate: Candidate, evidence: Evidence) -> DuplicatePair:
+    first, second = image_ids[candidate.first], image_ids[candidate.second]
+    return DuplicatePair(first, second, **asdict(evidence), rules=RULES)
 
 
 def _cores() -> int:

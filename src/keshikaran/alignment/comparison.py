@@ -18,7 +18,8 @@ _BEGUN = 3
 _BLOCKS = (4, 8, 16)
 _EDGE = 2
 _WORTH_MORE = 0.6
-_LEAST_BLOCKS = 6
+_LEAST_BLOCKS = 12
+_LEAST_TEXTURED = 0.35
 _BLOCK_AGREES = 0.6
 _TEXTURE = 2.0
 
@@ -118,7 +119,8 @@ def _judge(a: Layer, b: Layer, place: Place, turn: Turn, block: int) -> Evidence
         _blocks(_high_passed(laid.first, block), block),
         _blocks(_high_passed(laid.second, block), block),
     )
-    if len(values) < _LEAST_BLOCKS:
+    blocks = (laid.first.shape[0] // block) * (laid.first.shape[1] // block)
+    if len(values) < max(_LEAST_BLOCKS, _LEAST_TEXTURED * blocks):
         return None
     smaller = min(a.grey.size, b.grey.size * place.scale**2)
     return Evidence(
