@@ -46,12 +46,12 @@ def test_two_different_pictures_are_no_copies() -> None:
 def test_two_views_of_one_scene_are_no_copies() -> None:
     """The background is the same, what stands before it is not."""
     scene = landscape(1)
-    views = []
+    pasted = []
     for seed in (2, 3):
         view = scene.copy()
         view.paste(landscape(seed, 160, 200), (80, 20))
-        views.append(picture(encode(view)))
-    evidence = compare(*views, UPRIGHT)
+        pasted.append(picture(encode(view)))
+    evidence = compare(pasted[0], pasted[1], UPRIGHT)
     assert evidence is None or not is_copy(evidence)
 
 

@@ -14,7 +14,7 @@ from math import log10
 
 import numpy as np
 
-from keshikaran.alignment import TURNS, Turn, turned
+from keshikaran.alignment import TURNS, Turn, inverse, turned
 from keshikaran.types import Float32Array, IntArray, UInt8Array, chunks_of
 
 _FIT_ROWS = 20_000
@@ -34,8 +34,6 @@ _SKETCH_RIDGE = 1e-3
 _LEAST_SPREAD_ROWS = 4
 _NORMAL_90 = 1.645
 _TINY = 1e-6
-
-_UNDONE: dict[Turn, Turn] = {"left": "right", "right": "left"}  # any other undoes itself
 
 # Upright and mirrored copies have like features; their sketches would only add false ones.
 _TURNING: tuple[Turn, ...] = tuple(turn for turn in TURNS if turn not in {"none", "mirror"})
@@ -143,7 +141,7 @@ def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tupl
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
         for a, b in _capped(_joined(list(_pairs_above(rows, projected(turn), fresh, cut)))):
-            yield ((a, b), turn) if a < b else ((b, a), _UNDONE.get(turn, turn))
+            yield ((a, b), turn) if a < b else ((b, a), inverse(turn))
 
 
 def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:

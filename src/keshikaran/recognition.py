@@ -15,13 +15,13 @@ from keshikaran.alignment import (
     Picture,
     Turn,
     compare,
+    inverse,
     is_copy,
     thumbnail_of,
     turned,
 )
 from keshikaran.backbones import Engine
 from keshikaran.bundle import self_test_pixels
-from keshikaran.candidates import inverse
 from keshikaran.errors import ImageRefusedError, MemoryFileError
 from keshikaran.inference import Outputs
 from keshikaran.manifest import Manifest

@@ -8,7 +8,15 @@ a model may ask this question too.
 """
 
 from keshikaran.alignment.comparison import Evidence, compare, is_copy
-from keshikaran.alignment.picture import THUMBNAIL, TURNS, Picture, Turn, thumbnail_of, turned
+from keshikaran.alignment.picture import (
+    THUMBNAIL,
+    TURNS,
+    Picture,
+    Turn,
+    inverse,
+    thumbnail_of,
+    turned,
+)
 
 RULES = 1
 """Version of all that decides whether two pictures are copies."""
@@ -21,6 +29,7 @@ __all__ = [
     "Picture",
     "Turn",
     "compare",
+    "inverse",
     "is_copy",
     "thumbnail_of",
     "turned",

@@ -134,8 +134,8 @@ def _judge(a: Layer, b: Layer, place: Place, turn: Turn, block: int) -> Evidence
 
 def _high_passed(grey: Float32Array, block: int) -> Float32Array:
     """Without what changes slowly, and without the edge, where resizing mixes in its outside."""
-    result: Float32Array = (grey - blurred(grey, block / 4))[_EDGE:-_EDGE, _EDGE:-_EDGE]
-    return result
+    passed: Float32Array = grey - blurred(grey, block / 4)
+    return passed[_EDGE:-_EDGE, _EDGE:-_EDGE]
 
 
 def _correlations(a: Float32Array, b: Float32Array) -> Float32Array:

@@ -45,6 +45,14 @@ TURNS: dict[Turn, tuple[int, bool]] = {
 """Each turn as the number of quarter turns to the left, and whether it mirrors after that."""
 
 
+_UNDONE: dict[Turn, Turn] = {"left": "right", "right": "left"}  # any other undoes itself
+
+
+def inverse(turn: Turn) -> Turn:
+    """What undoes a turn."""
+    return _UNDONE.get(turn, turn)
+
+
 def turned(pixels: Float32Array, turn: Turn) -> Float32Array:
     """A picture, [..., H, W], turned."""
     quarters, mirrored = TURNS[turn]
