@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from keshikaran.intervals import wilson
 from keshikaran.types import Label
-
-_QUANTILE = 1.959963984540054  # of the normal distribution, for 95%
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,7 @@ def estimate_prevalence(labels: Sequence[Label]) -> Prevalence | None:
     Returns:
         None if there are none.
     """
-    n = len(labels)
-    if not n:
+    if not labels:
         return None
-    share, z2 = sum(labels) / n, _QUANTILE**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At the ends the formula gives 0 and 1 but for rounding.
-    low = max(0.0, middle - half) if share > 0.0 else 0.0
-    high = min(1.0, middle + half) if share < 1.0 else 1.0
-    return Prevalence(n, sum(labels), share, low, high)
+    found = wilson(sum(labels), len(labels))
+    return Prevalence(len(labels), sum(labels), sum(labels) / len(labels), found.low, found.high)

@@ -1,4 +1,4 @@
-"""featurize → review: the labels of a workspace that a person should look at again.
+"""featurize → group → review: the labels of a workspace that a person should look at again.
 
 Beside `training`, this knows the order of stages of one command, `review-labels`.
 """
@@ -6,22 +6,20 @@ Beside `training`, this knows the order of stages of one command, `review-labels
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from keshikaran.dataset import check_totals
-from keshikaran.errors import ImageRefusedError
 from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.inert import printable
 from keshikaran.label_doubt import LabelTable
-from keshikaran.pixels import make_thumbnail
-from keshikaran.preparation import Tools, open_cached_tools
+from keshikaran.preparation import group_labelled, open_cached_tools
 from keshikaran.report import ContactSheet, SheetImage, SheetSection
 from keshikaran.review import Neighbour, Review, ReviewItem, ReviewReason, review_labels
 from keshikaran.store import Store, Workspace, group_of
+from keshikaran.thumbnails import make_thumbnails
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import ImageId, Label, Progress, SilentProgress
 
@@ -107,7 +105,7 @@ def review_workspace(
     thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> WorkspaceReview:
-    """Featurize what lacks features, and rank the labels of a workspace by doubt.
+    """Featurize what lacks features, find copies, and rank the labels of a workspace by doubt.
 
     Changes no label and no split.
 
@@ -134,6 +132,7 @@ def review_workspace(
         claims = {c.image_id: (c.acceptable, c.objectionable) for c in store.contradictions()}
         wanted = [*labels, *claims]
         features = featurize(store, tools.cache, tools.featurizer, wanted, progress)
+        group_labelled(tools, features, progress)
         settled = frozenset() if again else frozenset(store.settled_labels())
         table = _table(store, features, labels)
         review = review_labels(features.image_ids, table, settled, top, progress)
@@ -141,7 +140,7 @@ def review_workspace(
         return WorkspaceReview(
             review=review,
             places={image_id: tuple(store.entries_of(image_id)) for image_id in shown},
-            thumbnails=_thumbnails(tools, shown, progress) if thumbnails else {},
+            thumbnails=make_thumbnails(tools, shown, progress) if thumbnails else {},
             claims=claims,
             undecodable=len(features.refused),
         )
@@ -200,20 +199,6 @@ def _shown(items: Sequence[ReviewItem]) -> list[ImageId]:
     """Images that are listed or named as evidence, each once."""
     ids = [i for item in items for i in (item.image_id, *(n.image_id for n in item.neighbours))]
     return list(dict.fromkeys(ids))
-
-
-def _thumbnails(
-    tools: Tools, image_ids: Sequence[ImageId], progress: Progress
-) -> dict[ImageId, bytes]:
-    extensions = tools.store.extension_of(image_ids)
-    made: dict[ImageId, bytes] = {}
-    with progress.task("thumbnails", len(image_ids)) as task:
-        for image_id in image_ids:
-            with suppress(ImageRefusedError):  # damaged since its features were computed
-                data = tools.store.blobs.read(image_id, extensions[image_id])
-                made[image_id] = make_thumbnail(tools.decoder, data)
-            task.advance()
-    return made
 
 
 def _of_reason(items: Sequence[ReviewItem], reason: ReviewReason) -> list[tuple[int, ReviewItem]]:

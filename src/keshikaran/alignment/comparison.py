@@ -135,7 +135,8 @@ def _judge(a: Layer, b: Layer, place: Place, turn: Turn, block: int) -> Evidence
 def _high_passed(grey: Float32Array, block: int) -> Float32Array:
     """Without what changes slowly, and without the edge, where resizing mixes in its outside."""
     passed: Float32Array = grey - blurred(grey, block / 4)
-    return passed[_EDGE:-_EDGE, _EDGE:-_EDGE]
+    inner: Float32Array = passed[_EDGE:-_EDGE, _EDGE:-_EDGE]
+    return inner
 
 
 def _correlations(a: Float32Array, b: Float32Array) -> Float32Array:
@@ -143,8 +144,9 @@ def _correlations(a: Float32Array, b: Float32Array) -> Float32Array:
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     power_a, power_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
     textured = np.maximum(power_a, power_b) > _TEXTURE * a.shape[1]
-    result: Float32Array = (a * b).sum(axis=1) / np.sqrt(np.maximum(power_a * power_b, 1e-3))
-    return result[textured]
+    every = (a * b).sum(axis=1) / np.sqrt(np.maximum(power_a * power_b, 1e-3))
+    result: Float32Array = every[textured]
+    return result
 
 
 def _blocks(values: Float32Array, side: int) -> Float32Array:
