@@ -14,6 +14,7 @@ from keshikaran.hashing import image_id_of
 from keshikaran.inference import Inferred, Pipeline, infer_many, infer_one
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, InProcessDecoder, Limits
 from keshikaran.pixels.isolated import Isolation, open_decoder
+from keshikaran.stage_times import Record, timed
 from keshikaran.types import ImageId, Precision, Prediction, Thresholds, verdict_of
 
 Image = str | Path | bytes
@@ -94,6 +95,14 @@ class Predictor:
             decoder.close()
             raise
         return cls(bundle, opened, limits, decoder)
+
+    def watch_stages(self, record: Record) -> None:
+        """Have the seconds of each decoding and each inference told, from now on.
+
+        Args:
+            record: called in the thread that does the work.
+        """
+        self._pipeline = timed(self._pipeline, record)
 
     def close(self) -> None:
         """End what decodes; nothing can be predicted afterwards."""

@@ -21,6 +21,7 @@ from keshikaran.cli.demo import demo_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.serve import serve_command
 from keshikaran.cli.train import train_command
 from keshikaran.errors import KeshikaranError
 from keshikaran.version import __version__
@@ -49,6 +50,7 @@ app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
 app.command("train")(train_command)
 app.command("predict")(predict_command)
+app.command("serve")(serve_command)
 
 
 def _show_version(wanted: bool) -> None:

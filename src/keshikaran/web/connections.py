@@ -1,0 +1,300 @@
+"""Sockets held to their limits, around whatever speaks HTTP on them.
+
+No Python HTTP server closes a connection that never sends a request, limits connections by client,
+or bounds a request's head; docs/adr/0021 has what was measured. So each connection gets a guard
+between the socket and the server's protocol. It knows nothing of HTTP: the server's application
+tells it when a request's head has arrived and when the answer has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Literal
+
+from keshikaran.web.problems import RequestRefusedError
+from keshikaran.web.settings import ServerSettings, is_loopback
+
+STATE_KEY = "connection"
+"""Under this name a request's scope state holds the guard of its connection."""
+
+_LINGER_BYTES = 8 * 1024 * 1024
+_WIRE_SPARE_BYTES = 256 * 1024
+_LAST_CALL_S = 1.0
+_CONTINUE = b"HTTP/1.1 100 "
+
+Make = Callable[[dict[str, Any]], asyncio.Protocol]
+"""Makes the server's protocol for one connection; its argument goes into each request's state."""
+
+
+class ConnectionTable:
+    """Who is connected.
+
+    Args:
+        settings: how many may be.
+        rejected: told the code of each refusal.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, rejected: Callable[[str], None] = lambda _: None
+    ) -> None:
+        self.settings = settings
+        self.open = 0
+        self.stopping = False
+        self._rejected = rejected
+        self._by_client: Counter[str] = Counter()
+        self._uncounted = set(settings.proxies)
+
+    def enter(self, client: str | None) -> RequestRefusedError | None:
+        """Count a connection; says why it may not stay, or None."""
+        self.open += 1
+        key = self._key(client)
+        if key is not None:
+            self._by_client[key] += 1
+            if self._by_client[key] > self.settings.connections_per_client:
+                return self._refuse("too_many_connections", "Close some, or use them again.")
+        if self.open > self.settings.max_connections:
+            return self._refuse("server_full", "Try again later.")
+        return None
+
+    def leave(self, client: str | None) -> None:
+        """A connection is gone."""
+        self.open -= 1
+        key = self._key(client)
+        if key is not None:
+            self._by_client[key] -= 1
+            if not self._by_client[key]:
+                del self._by_client[key]
+
+    def refuse(self, code: str, what: str, hint: str) -> RequestRefusedError:
+        """A refusal of something that never became a request."""
+        self._rejected(code)
+        return RequestRefusedError(code, what, hint, close=True)
+
+    def _refuse(self, code: str, hint: str) -> RequestRefusedError:
+        return self.refuse(code, "This connection is one too many.", hint)
+
+    def _key(self, client: str | None) -> str | None:
+        if client is None or client in self._uncounted or is_loopback(client):
+            return None
+        try:
+            address = ipaddress.ip_address(client.partition("%")[0])
+        except ValueError:
+            return client
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+            return str(ipaddress.ip_network((address, 64), strict=False))
+        return str(address)
+
+
+class Guard(asyncio.Protocol):
+    """One connection: timers and counts around the server's protocol.
+
+    Phases: `head` (a request's head is awaited or arriving), `busy` (the application has it),
+    `idle` (between requests), `closing` (refused: what still comes is thrown away for a moment, so
+    that the client can read the answer instead of losing it to a reset).
+
+    Args:
+        make: makes the protocol that speaks HTTP.
+        table: where connections are counted.
+    """
+
+    def __init__(self, make: Make, table: ConnectionTable) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._table, self._settings = table, table.settings
+        self._inner = make({STATE_KEY: self})
+        self._phase: Literal["head", "busy", "idle", "closing"] = "head"
+        self._body_is_whole = True
+        self._received = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._client: str | None = None
+        self._inner_is_connected = self._answering = self._is_last_call = False
+        self._wire_limit = 2 * self._settings.max_request_bytes + _WIRE_SPARE_BYTES
+
+    # What the application tells
+
+    def request_began(self) -> None:
+        """A request's head is complete."""
+        self._set("busy", None)
+        self._body_is_whole = self._answering = False
+
+    def body_ended(self) -> None:
+        """A request's body has been taken in completely."""
+        self._body_is_whole = True
+
+    def answer_began(self) -> None:
+        """What is written from now on is the application's answer."""
+        self._answering = True
+
+    def request_ended(self) -> None:
+        """Its answer has gone."""
+        if self._phase == "busy":
+            self._set("idle", self._settings.idle_timeout_s)
+
+    # What the socket tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it; refuse it or begin."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if isinstance(peer, tuple) else None
+        refusal = self._table.enter(self._client)
+        if refusal is not None:
+            self._refuse(refusal)
+            return
+        self._inner_is_connected = True
+        self._inner.connection_made(GuardedTransport(self))
+        self._set("head", self._settings.header_timeout_s)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes on while they are within the limits."""
+        self._received += len(data)
+        if self._phase == "closing":
+            if self._received > _LINGER_BYTES:
+                self.transport.abort()
+            return
+        if self._phase == "idle":
+            self._set("head", self._settings.header_timeout_s)
+            self._received = len(data)
+        elif self._phase == "busy" and self._received > self._wire_limit:
+            self.transport.abort()
+            return
+        self._inner.data_received(data)
+        if self._phase == "head" and self._received > self._settings.max_header_bytes:
+            # Bytes that complete a head start the application in the loop's next round.
+            self._loop.call_soon(self._check_head)
+
+    def eof_received(self) -> bool | None:
+        """A client that says it has no more to say is gone."""
+        return None if self._phase == "closing" else self._inner.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget it."""
+        self._stop_timer()
+        self._table.leave(self._client)
+        if self._inner_is_connected:
+            self._inner.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """Pass on that the client reads slowly."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass on that it reads again."""
+        self._inner.resume_writing()
+
+    # What the server's protocol wants
+
+    def write(self, data: bytes) -> None:
+        """Send. What the server says by itself is that it does not understand, or `100 Continue`."""
+        if self._phase == "closing":
+            return
+        own = self._phase != "busy" or not self._answering
+        if own and not data.startswith(_CONTINUE):
+            what = "These bytes are no HTTP/1.1 request."
+            data = self._table.refuse("bad_request", what, "Send one.").raw()
+            self._body_is_whole = False
+        self.transport.write(data)
+
+    def close(self) -> None:
+        """Close at once, or with a moment's patience where the client may still be sending."""
+        if self._phase == "closing":
+            return
+        if self._table.stopping and self._phase != "busy" and not self._is_last_call:
+            # A request may be on its way already: it is answered, as the last.
+            self._is_last_call = True
+            self._set(self._phase, _LAST_CALL_S)
+        elif self._body_is_whole:
+            self._set("closing", self._settings.send_timeout_s)
+            self.transport.close()
+        else:
+            self._linger()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing can be sent any more."""
+        return self._phase == "closing" or self.transport.is_closing()
+
+    # Inside
+
+    def _set(
+        self, phase: Literal["head", "busy", "idle", "closing"], timeout_s: float | None
+    ) -> None:
+        self._phase, self._received = phase, 0
+        self._stop_timer()
+        if timeout_s is not None:
+            self._timer = self._loop.call_later(timeout_s, self._time_is_up)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_up(self) -> None:
+        if self._phase == "closing":
+            self.transport.abort()
+        elif self._phase == "head" and self._received:
+            limit = f"Its head was not complete after {self._settings.header_timeout_s:g} s."
+            self._refuse(self._table.refuse("request_timeout", limit, "Send it faster."))
+        else:
+            self._body_is_whole = True
+            self.close()
+
+    def _check_head(self) -> None:
+        if self._phase == "head":
+            limit = f"It has more than {self._settings.max_header_bytes:,} bytes."
+            self._refuse(self._table.refuse("headers_too_large", limit, "Send fewer headers."))
+
+    def _refuse(self, refusal: RequestRefusedError) -> None:
+        self.transport.write(refusal.raw())
+        self._linger()
+
+    def _linger(self) -> None:
+        self._set("closing", self._settings.linger_s)
+        self.transport.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+
+class GuardedTransport(asyncio.Transport):
+    """The socket as the server's protocol sees it.
+
+    Args:
+        guard: asked before anything is written or closed.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__()
+        self._guard = guard
+        self._socket = guard.transport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
+        """See `asyncio.Transport`."""
+        return self._socket.get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See `asyncio.Transport`."""
+        self._guard.write(bytes(data))
+
+    def close(self) -> None:
+        """See `Guard.close`."""
+        self._guard.close()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.Transport`."""
+        return self._guard.is_closing
+
+    def pause_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `asyncio.Transport`."""
+        if not self._guard.is_closing:
+            self._socket.resume_reading()
+
+    def abort(self) -> None:
+        """See `asyncio.Transport`."""
+        self._socket.abort()
