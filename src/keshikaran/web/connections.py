@@ -116,6 +116,8 @@ class Guard(asyncio.Protocol):
 
     def request_began(self) -> None:
         """A request's head is complete."""
+        if self._phase == "closing":
+            return
         self._set("busy", None)
         self._body_is_whole = self._answering = False
 
@@ -188,7 +190,7 @@ class Guard(asyncio.Protocol):
     # What the server's protocol wants
 
     def write(self, data: bytes) -> None:
-        """Send. What the server says by itself is that it does not understand, or `100 Continue`."""
+        """Send. By itself the server says only `100 Continue`, or that it does not understand."""
         if self._phase == "closing":
             return
         own = self._phase != "busy" or not self._answering

@@ -13,6 +13,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+_LEVELS = {"keshikaran": logging.INFO, "uvicorn": logging.ERROR, "asyncio": logging.WARNING}
 LOGGER = logging.getLogger("keshikaran.web")
 
 
@@ -41,7 +42,7 @@ def write_to(stream: TextIO | None = None) -> None:
     """Send this package's and the HTTP server's records to a stream (default: stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("keshikaran", logging.INFO), ("uvicorn", logging.ERROR)):
+    for name, level in _LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Several image files in one body (`multipart/form-data`), within limits, without a file on disk."""
+"""Several image files in one body (`multipart/form-data`), within limits, none on disk."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ async def read_uploads(
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
-        raise _bad(f"it cannot be read: {error}") from error
+        why = f"it cannot be read: {error}"
+        raise _bad(why) from error
     if not reader.complete:
         raise _bad("it ends before its closing boundary")
     if not reader.uploads:

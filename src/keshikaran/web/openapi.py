@@ -32,7 +32,7 @@ _RELOAD = ("unauthorized", "forbidden", "bad_json", *_BODY, "reload_running", "m
 
 def document(settings: ServerSettings) -> Json:
     """The description of a server with these settings."""
-    needs_token = [{"token": []}] if settings.token_file else []
+    needs_token: list[Json] = [{"token": []}] if settings.token_file else []
     return {
         "openapi": "3.1.0",
         "info": {

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from keshikaran.errors import KeshikaranError, UsageError
 from keshikaran.web.app import Api
@@ -71,7 +72,7 @@ def listen(settings: ServerSettings) -> socket.socket:
         )
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         words = getattr(error, "strerror", None) or str(error)
         msg = f"The address {settings.host} port {settings.port} cannot be had: {words}."
         raise UsageError(msg, "Choose another with --host and --port.") from error
@@ -106,7 +107,7 @@ class _Server:
             timeout_keep_alive=int(settings.idle_timeout_s) + 60,  # the guard's is the one
             timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         )
-        self._uvicorn = _Uvicorn(config, listener)
+        self._uvicorn = _Uvicorn(config, listener, self._connect)
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def run(self, announce: Announce) -> None:
@@ -126,7 +127,7 @@ class _Server:
     def _connect(
         self,
         config: uvicorn.Config,
-        server_state: Any,  # noqa: ANN401
+        server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> Guard:
@@ -166,9 +167,15 @@ class _Server:
 class _Uvicorn(uvicorn.Server):
     """Without its own handling of signals; closes no connection that waits to be accepted."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        make: Callable[[uvicorn.Config, ServerState, dict[str, Any]], asyncio.Protocol],
+    ) -> None:
         super().__init__(config)
         self._listener = listener
+        self._make = functools.partial(make, config, self.server_state, {})
         self._late: list[asyncio.Task[Any]] = []
 
     @contextlib.contextmanager
@@ -179,17 +186,11 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take those in that the system has accepted for us, then go on as usual."""
         loop = asyncio.get_running_loop()
-        make = functools.partial(
-            self.config.http_protocol_class,  # type: ignore[arg-type]
-            config=self.config,
-            server_state=self.server_state,
-            app_state={},
-        )
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
                 connection.setblocking(False)
-                arriving = loop.connect_accepted_socket(make, connection)
+                arriving = loop.connect_accepted_socket(self._make, connection)
                 self._late.append(loop.create_task(arriving))
         await super().shutdown(sockets)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from keshikaran.errors import UsageError
 
 _MIB = 1024 * 1024
+_MAX_PORT = 65_535
 _MAY_BE_ZERO = {"port", "drain_s", "cache_size"}
 
 
@@ -81,6 +82,9 @@ class ServerSettings:
             ):
                 msg = f"{field.name} must be more than 0, not {value}."
                 raise UsageError(msg, "Give a positive number.")
+        if self.port > _MAX_PORT:
+            msg = f"port must be at most {_MAX_PORT}, not {self.port}."
+            raise UsageError(msg, "0 takes a free one.")
         self._check_order()
         if not is_loopback(self.host) and self.token_file is None:
             msg = f"Everyone who reaches {self.host} could use this server: it asks for no token."
