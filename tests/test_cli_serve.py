@@ -66,6 +66,7 @@ def test_every_way_to_ask_gives_the_same_score(
         together = _post(url, form(*files.items()), MULTIPART)["predictions"]
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=20) == 0
+    answers: tuple[dict[str, Any], ...]
     raw[3] = raw[3]["prediction"]
     for answers in zip(by_python, by_command, raw, together, strict=True):
         assert len({answer["image_id"] for answer in answers}) == 1

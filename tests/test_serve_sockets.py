@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ from serve_support import (
     seconds_until_closed,
 )
 
-SHORT = {
+SHORT: dict[str, Any] = {
     "header_timeout_s": 0.5,
     "idle_timeout_s": 0.6,
     "body_timeout_s": 1.2,
@@ -233,7 +234,8 @@ def test_connections_of_one_address_and_of_all_are_limited(model: Path, tmp_path
     token.write_text("a-token-for-this-test\n")
     public = {"host": "0.0.0.0", "token_file": str(token)}
     address = next(
-        (a[4][0] for a in socket.getaddrinfo(socket.gethostname(), 0, socket.AF_INET)), "127.0.0.1"
+        (str(a[4][0]) for a in socket.getaddrinfo(socket.gethostname(), 0, socket.AF_INET)),
+        "127.0.0.1",
     )
     with Running(model, tmp_path / "log", **(SHORT | limits | public)) as server:
         kept = [server.connect() for _ in range(4)]
@@ -246,7 +248,7 @@ def test_connections_of_one_address_and_of_all_are_limited(model: Path, tmp_path
             connection.close()
         time.sleep(0.5)
         assert server.get("/livez").status == 200
-        if not str(address).startswith("127."):
+        if not address.startswith("127."):
             mine = [socket.create_connection((address, server.port)) for _ in range(3)]
             refused(read_answer(mine[2]), 429, "too_many_connections")
             for connection in mine:

@@ -20,6 +20,7 @@ from keshikaran.web.settings import ServerSettings, is_loopback
 STATE_KEY = "connection"
 """Under this name a request's scope state holds the guard of its connection."""
 
+_READ_BYTES = 64 * 1024
 _LINGER_BYTES = 8 * 1024 * 1024
 _WIRE_SPARE_BYTES = 256 * 1024
 _LAST_CALL_S = 1.0
@@ -41,6 +42,7 @@ class ConnectionTable:
         self, settings: ServerSettings, rejected: Callable[[str], None] = lambda _: None
     ) -> None:
         self.settings = settings
+        self.buffer = bytearray(_READ_BYTES)
         self.open = 0
         self.stopping = False
         self._rejected = rejected
@@ -88,7 +90,7 @@ class ConnectionTable:
         return str(address)
 
 
-class Guard(asyncio.Protocol):
+class Guard(asyncio.BufferedProtocol):
     """One connection: timers and counts around the server's protocol.
 
     Phases: `head` (a request's head is awaited or arriving), `busy` (the application has it),
@@ -150,8 +152,13 @@ class Guard(asyncio.Protocol):
         self._inner.connection_made(GuardedTransport(self))
         self._set("head", self._settings.header_timeout_s)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the next bytes go: one buffer serves all connections, as one is read at a time."""
+        return self._table.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Pass bytes on while they are within the limits."""
+        data = bytes(memoryview(self._table.buffer)[:nbytes])
         self._received += len(data)
         if self._phase == "closing":
             if self._received > _LINGER_BYTES:

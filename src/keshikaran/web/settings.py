@@ -102,12 +102,12 @@ class ServerSettings:
 
     @property
     def unannounced_memory_bytes(self) -> int:
-        """Bodies in memory whose length nobody declared: a quarter of all.
+        """Bodies in memory whose length nobody declared: an eighth of all.
 
         A declared length can be refused before the first byte; without one, only what is here
         already tells that it was too much.
         """
-        return self.body_memory_bytes // 4
+        return self.body_memory_bytes // 8
 
 
 def is_loopback(host: str) -> bool:
