@@ -66,15 +66,14 @@ def test_every_way_to_ask_gives_the_same_score(
         together = _post(url, form(*files.items()), MULTIPART)["predictions"]
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=20) == 0
-    answers: tuple[dict[str, Any], ...]
     raw[3] = raw[3]["prediction"]
     for answers in zip(by_python, by_command, raw, together, strict=True):
         assert len({answer["image_id"] for answer in answers}) == 1
         assert len({answer["verdict"] for answer in answers}) == 1
         assert all(list(answer) == list(answers[0]) for answer in answers)
         if answers[0]["score"] is not None:
-            scores = [answer["score"] for answer in answers]
-            assert max(scores) - min(scores) <= 1e-3
+            score = pytest.approx(answers[0]["score"], abs=1e-3)
+            assert all(answer["score"] == score for answer in answers)
     assert [answer["path"] for answer in together] == list(files)
     assert by_python[3]["verdict"] == "undecided"
 

@@ -171,7 +171,7 @@ class _Uvicorn(uvicorn.Server):
         self,
         config: uvicorn.Config,
         listener: socket.socket,
-        make: Callable[[uvicorn.Config, ServerState, dict[str, Any]], asyncio.Protocol],
+        make: Callable[[uvicorn.Config, ServerState, dict[str, Any]], Guard],
     ) -> None:
         super().__init__(config)
         self._listener = listener
