@@ -228,7 +228,7 @@ class Running:
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def resident_mb(self) -> float:
         """Memory of its main process."""

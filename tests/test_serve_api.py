@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from keshikaran.errors import BundleError
@@ -574,6 +575,24 @@ def test_description_is_valid_and_says_what_is_answered(plain: Api, tokens: Path
         for code in KINDS
         if code not in ("not_found", "method_not_allowed")
     )
+
+
+def test_answers_fit_their_description(plain: Api) -> None:
+    document = get(plain, "/openapi.json").json()
+    predict = document["paths"]["/v1/predict"]["post"]["responses"]
+    for answer in (
+        ask(plain, body=RED),
+        ask(plain, body=b"no picture"),
+        ask(plain, body=form(("a", BLUE), ("b", b"")), headers=MULTIPART),
+        ask(plain, body=RED, headers={"content-type": "text/plain"}),
+        ask(plain, body=b"nothing", headers=MULTIPART),
+    ):
+        described = predict[str(answer.status)]["content"]
+        (schema,) = [described[kind]["schema"] for kind in described]
+        assert list(described) == [answer.headers["content-type"]]
+        Draft202012Validator({**schema, "components": document["components"]}).validate(
+            answer.json()
+        )
 
 
 def test_page_of_the_description_asks_nobody_else(plain: Api) -> None:

@@ -36,6 +36,7 @@ SHORT: dict[str, Any] = {
     "body_timeout_s": 1.2,
     "rate_window_s": 0.4,
     "min_body_rate": 1000,
+    "send_timeout_s": 0.7,
     "linger_s": 0.3,
     "drain_s": 0.2,
     "max_body_bytes": 1_000_000,
@@ -66,6 +67,16 @@ def refused(answer: Answer, status: int, code: str) -> None:
     """A problem, after which the connection ends."""
     assert (answer.status, answer.json()["code"]) == (status, code)
     assert answer.headers["connection"] == "close"
+
+
+def wait_for(server: Running, route: str, code: str, after: int = 0) -> None:
+    """Until the log has a line of a request to this route that ended so."""
+    until = time.monotonic() + 5
+    while (route, code) not in [
+        (line.get("route"), line.get("code")) for line in server.lines()[after:]
+    ]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_answers_over_one_connection_again_and_again(server: Running) -> None:
@@ -155,6 +166,19 @@ def test_body_at_a_fair_pace_still_has_an_end(server: Running) -> None:
         refused(read_answer(connection), 408, "request_timeout")
 
 
+def test_client_that_never_takes_its_answers_is_cut_off(server: Running) -> None:
+    """It asks and asks on one connection and reads nothing, until no buffer holds more."""
+    question = head(None, "/docs", method="GET")
+    with server.connect(0.5) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        started = time.monotonic()
+        with suppress(TimeoutError):
+            while time.monotonic() - started < 3:
+                connection.sendall(question * 50)
+        wait_for(server, "/docs", "client_left")
+        assert seconds_until_closed(connection) < 5
+
+
 # Lies and nonsense
 
 
@@ -181,13 +205,7 @@ def test_client_that_leaves_in_the_middle_is_noted_and_costs_nothing(server: Run
     with server.connect() as connection:
         connection.sendall(head(900_000) + b"a" * 1000)
         time.sleep(0.2)
-    until = time.monotonic() + 3
-    while time.monotonic() < until:
-        codes = [line.get("code") for line in server.lines()[before:]]
-        if "client_left" in codes:
-            break
-        time.sleep(0.05)
-    assert "client_left" in codes
+    wait_for(server, "/v1/predict", "client_left", before)
     assert b"keshikaran_body_bytes 0.0" in server.get("/metrics").body
 
 

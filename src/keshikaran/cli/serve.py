@@ -53,7 +53,7 @@ def serve_command(
         int, typer.Option(min=2, help="Uploads in memory, all together.")
     ] = 64,
     max_parts: Annotated[int, typer.Option(min=1, help="Image files in one request.")] = 16,
-    queue: Annotated[int, typer.Option(min=1, help="Images that wait or are at work.")] = 64,
+    queue: Annotated[int, typer.Option(min=1, help="Images that wait or are at work.")] = 32,
     cache: Annotated[int, typer.Option(min=0, help="Answers to remember.")] = 0,
     body_timeout_s: Annotated[float, typer.Option(help="Until an upload is complete.")] = 60.0,
     min_body_rate: Annotated[int, typer.Option(help="Bytes a second of an upload.")] = 2048,

@@ -68,7 +68,7 @@ class Edge:
             return await exchange.refuse(refusal)
         except HTTPException as error:
             return await exchange.refuse(_of_routing(error))
-        except (ClientLeftError, TimeoutError):
+        except ClientLeftError:
             exchange.status = CLIENT_LEFT
             exchange.cut_off()
             return "client_left"
@@ -126,8 +126,11 @@ class _Exchange:
             message["headers"] = headers
             if self.guard is not None:
                 self.guard.answer_began()
-        async with asyncio.timeout(self._edge.send_timeout_s):
-            await self._send(message)
+        try:
+            async with asyncio.timeout(self._edge.send_timeout_s):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ClientLeftError from error
 
     async def refuse(self, refusal: RequestRefusedError) -> str:
         """Answer with a problem, unless an answer has begun."""
@@ -145,7 +148,7 @@ class _Exchange:
         try:
             await self.send(start)
             await self.send({"type": "http.response.body", "body": body})
-        except TimeoutError:
+        except ClientLeftError:
             self.cut_off()
         return refusal.code
 

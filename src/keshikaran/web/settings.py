@@ -58,7 +58,7 @@ class ServerSettings:
     max_request_bytes: int = 32 * _MIB
     max_parts: int = 16
     body_memory_bytes: int = 64 * _MIB
-    max_waiting: int = 64
+    max_waiting: int = 32
     cache_size: int = 0
     header_timeout_s: float = 8.0
     max_header_bytes: int = 32 * 1024
