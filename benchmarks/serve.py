@@ -9,6 +9,7 @@ a small machine.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -17,7 +18,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import machine, parser, photographs, show
+from common import (
+    TASKS,
+    clothing,
+    keshikaran,
+    machine,
+    parser,
+    photographs,
+    show,
+    temporary_folder,
+)
 from keshikaran import Predictor
 
 _LOAD = Path(__file__).resolve().parent / "http_load.py"
@@ -113,18 +123,31 @@ def open_loop(server: Server, files: list[Path], rate: float, seconds: float) ->
 def main() -> None:
     """Measure and print."""
     chosen = parser(__doc__)
-    chosen.add_argument("--model", type=Path, required=True, help="a model file")
+    chosen.add_argument("--model", type=Path, help="a model file; default: one is trained first")
     chosen.add_argument("--limit", type=int, default=1000, help="photographs")
     chosen.add_argument("--seconds", type=float, default=_SECONDS, help="of each open loop")
     chosen.add_argument("--rounds", type=int, default=3, help="of throughput")
     given = chosen.parse_args()
     files = photographs(given.data, given.limit)
+    with temporary_folder() as folder:
+        measure(given, given.model or trained(given.data, folder), files)
+
+
+def trained(data: Path, folder: Path) -> Path:
+    """A model of all photographs."""
+    positive = [word for name in TASKS[0] for word in ("--positive", name)]
+    done, *_ = keshikaran("train", str(clothing(data)), *positive, "-w", str(folder), "--json")
+    return Path(done["model_path"])
+
+
+def measure(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
+    """Everything, with one model."""
     bulk, http = [], []
-    with Server(given.model) as server:
+    with Server(model) as server:
         load(server, files, kind="closed", connections=8, count=100)
     for _ in range(given.rounds):
-        bulk.append(bulk_rate(given.model, files))
-        with Server(given.model) as server:
+        bulk.append(bulk_rate(model, files))
+        with Server(model) as server:
             load(server, files, kind="closed", connections=8, count=100)
             done = load(server, files, kind="closed", connections=8, count=len(files))
             http.append(len(files) / done["wall_s"])
@@ -141,8 +164,8 @@ def main() -> None:
         },
     )
     one = photographs(given.data, 1)[0]
-    alone = single_ms(given.model, one)
-    with Server(given.model) as server:
+    alone = single_ms(model, one)
+    with Server(model) as server:
         done = load(server, [one], kind="closed", connections=1, count=200)
         over = quantile_ms([taken for _, _, taken in done["samples"]], 0.5)
         figures = {"in process ms": alone, "http ms": over, "ratio": over / alone}

@@ -44,7 +44,7 @@ serve(
     lambda url, _: print(url, flush=True),
 )
 """
-_QUICK = {"header_timeout_s": 1.5, "idle_timeout_s": 1.5, "rate_window_s": 1.0, "linger_s": 0.3}
+_QUICK = {"header_timeout_s": 1.0, "idle_timeout_s": 1.0, "rate_window_s": 1.0, "linger_s": 0.3}
 
 
 class _Server:
@@ -87,7 +87,7 @@ async def _scenes(
 ) -> tuple[dict[str, float | str], list[str]]:
     failures: list[str] = []
     async with _good_client(server) as quiet:
-        await asyncio.sleep(4 if size == "full" else 2)
+        await asyncio.sleep(4 if size == "full" else 1)
     server.forget_peak()
     before = server.memory_mb("VmRSS")
     outcomes = await asyncio.gather(

@@ -474,21 +474,27 @@ def test_no_request_is_lost_while_models_change_and_only_one_is_loaded_at_a_time
     server = api(models, admin_token_file=tokens)
     admin = {"authorization": f"Bearer {TOKEN}"}
 
-    async def scene() -> tuple[list[Answer], list[Answer]]:
-        uploads, loads = [], []
-        for number in range(60):
-            uploads.append(asyncio.create_task(call(server, Request(body=RED))))
-            if number % 15 == 0:
-                body = b'{"file": "other.onnx"}' if number % 30 else b""
-                for _ in range(2):
-                    request = Request(path="/v1/model", body=body, headers=admin)
-                    loads.append(asyncio.create_task(call(server, request)))
-            await asyncio.sleep(0.005)
-        return await asyncio.gather(*uploads), await asyncio.gather(*loads)
+    async def upload(until: asyncio.Event) -> list[Answer]:
+        done = []
+        while not until.is_set():
+            done.append(await call(server, Request(body=RED)))
+        return done
+
+    async def scene() -> tuple[list[Answer], list[set[int]]]:
+        over = asyncio.Event()
+        clients = [asyncio.create_task(upload(over)) for _ in range(4)]
+        statuses = []
+        for body in (b'{"file": "other.onnx"}', b"", b'{"file": "other.onnx"}'):
+            request = Request(path="/v1/model", body=body, headers=admin)
+            both = await asyncio.gather(call(server, request), call(server, request))
+            statuses.append({answer.status for answer in both})
+            await asyncio.sleep(0.1)
+        over.set()
+        return [answer for client in clients for answer in await client], statuses
 
     uploads, loads = in_loop(scene)
     assert {answer.status for answer in uploads} == {200}
-    assert {answer.status for answer in loads} == {200, 409}
+    assert loads == [{200, 409}] * 3
     assert {answer.json()["model_id"] for answer in uploads} == {MODEL_ID, OTHER_MODEL_ID}
 
 

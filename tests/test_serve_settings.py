@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keshikaran.errors import UsageError
 from keshikaran.web.budget import BodyMemory
-from keshikaran.web.connections import ConnectionTable
+from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.problems import RequestRefusedError
 from keshikaran.web.server import address_of, listen
 from keshikaran.web.settings import ServerSettings, is_loopback

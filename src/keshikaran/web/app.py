@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import Any, TypeVar
-
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route, Router
@@ -17,22 +11,27 @@ from keshikaran.types import Prediction
 from keshikaran.web import metrics, openapi
 from keshikaran.web.body import check_declared, pieces, read_whole
 from keshikaran.web.budget import BodyMemory, Lease
-from keshikaran.web.connections import ConnectionTable
+from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from keshikaran.web.edge import NOTES_KEY, Edge
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload, boundary_of, name_from, read_uploads
-from keshikaran.web.problems import ClientLeftError, RequestRefusedError
+from keshikaran.web.problems import RequestRefusedError
+from keshikaran.web.requests import (
+    check_encoding,
+    check_token,
+    declared_length,
+    file_in,
+    while_there,
+)
 from keshikaran.web.service import Service
 from keshikaran.web.settings import ServerSettings, is_loopback
-from keshikaran.web.tokens import TokenFile, bearer
+from keshikaran.web.tokens import TokenFile
 
 MULTIPART = "multipart/form-data"
 OCTETS = "application/octet-stream"
 _MAX_JSON_BYTES = 4096
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
-
-T = TypeVar("T")
 
 
 class Api:
@@ -89,13 +88,13 @@ class Api:
         self._need_token(request)
         content_type = request.headers.get("content-type", OCTETS)
         kind = content_type.partition(";")[0].strip().lower()
-        _check_encoding(request)
+        check_encoding(request)
         several = kind == MULTIPART
         if not several and kind != OCTETS and not kind.startswith("image/"):
             what = f"Its Content-Type is {kind[:80]!r}."
             hint = f"Send image/…, {OCTETS} or {MULTIPART}."
             raise RequestRefusedError("unsupported_media_type", what, hint)
-        declared = _declared_length(request)
+        declared = declared_length(request)
         limit = self.settings.max_request_bytes if several else self.settings.max_body_bytes
         check_declared(declared, limit)
         self.service.check_room()
@@ -122,7 +121,7 @@ class Api:
         return JSONResponse({"predictions": [each.to_dict() for each in predictions]})
 
     async def _judge(self, request: Request, uploads: list[Upload]) -> list[Prediction]:
-        predictions = await _while_there(request, self.service.predict(uploads))
+        predictions = await while_there(request, self.service.predict(uploads))
         notes = request.scope["state"][NOTES_KEY]
         notes["model_id"] = predictions[0].model_id
         notes["verdicts"] = [each.verdict for each in predictions]
@@ -139,10 +138,10 @@ class Api:
         if self._admins is None:
             what = "It was started without tokens for those who may change the model."
             raise RequestRefusedError("forbidden", what, "Send it SIGHUP instead.")
-        _check_token(request, self._admins)
-        with self._memory.lease(announced=_declared_length(request) is not None) as lease:
+        check_token(request, self._admins)
+        with self._memory.lease(announced=declared_length(request) is not None) as lease:
             body = await read_whole(request.receive, self.settings, lease, _MAX_JSON_BYTES)
-        name = _file_in(body)
+        name = file_in(body)
         try:
             manifest = await self.service.reload(name)
         except RequestRefusedError:
@@ -180,65 +179,4 @@ class Api:
 
     def _need_token(self, request: Request) -> None:
         if self._tokens is not None:
-            _check_token(request, self._tokens)
-
-
-def _check_token(request: Request, tokens: TokenFile) -> None:
-    if not tokens.knows(bearer(request.headers.get("authorization"))):
-        what = "This request needs a token that the server knows."
-        hint = "Send the header Authorization: Bearer TOKEN."
-        asked = {"www-authenticate": "Bearer"}
-        raise RequestRefusedError("unauthorized", what, hint, headers=asked)
-
-
-def _check_encoding(request: Request) -> None:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
-        what = f"Its Content-Encoding is {encoding[:80]!r}; nothing is unpacked here."
-        raise RequestRefusedError("unsupported_media_type", what, "Send the file as it is.")
-
-
-def _declared_length(request: Request) -> int | None:
-    """The declared length; the HTTP parser has refused what is none."""
-    given = request.headers.get("content-length", "")
-    return int(given) if given.isascii() and given.isdigit() else None
-
-
-def _file_in(body: bytes) -> str | None:
-    """The file name in the body of a request to load a model; None if it names none."""
-    try:
-        wanted = json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError):
-        wanted = None
-    name = wanted.get("file") if isinstance(wanted, dict) and set(wanted) <= {"file"} else 0
-    if name is not None and not (isinstance(name, str) and name):
-        what = 'The body must be empty or {"file": "NAME.onnx"}.'
-        raise RequestRefusedError("bad_json", what, "See /docs.")
-    return name
-
-
-async def _while_there(request: Request, work: Awaitable[T]) -> T:
-    """Wait for work as long as the client does; else take it back.
-
-    Raises:
-        ClientLeftError: it has gone.
-    """
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError
-        return working.result()
-    finally:
-        leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with suppress(asyncio.CancelledError):
-                await working
-
-
-async def _left(request: Request) -> None:
-    message: Any = {}
-    while message.get("type") != "http.disconnect":
-        message = await request.receive()
+            check_token(request, self._tokens)

@@ -9,18 +9,19 @@ tells it when a request's head has arrived and when the answer has gone.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections import Counter
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any, Literal
 
+from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.problems import RequestRefusedError
-from keshikaran.web.settings import ServerSettings, is_loopback
 
 STATE_KEY = "connection"
 """Under this name a request's scope state holds the guard of its connection."""
 
-_READ_BYTES = 64 * 1024
+_NO_LINGERING = struct.pack("ii", 1, 0)
 _LINGER_BYTES = 8 * 1024 * 1024
 _WIRE_SPARE_BYTES = 256 * 1024
 _LAST_CALL_S = 1.0
@@ -28,66 +29,6 @@ _CONTINUE = b"HTTP/1.1 100 "
 
 Make = Callable[[dict[str, Any]], asyncio.Protocol]
 """Makes the server's protocol for one connection; its argument goes into each request's state."""
-
-
-class ConnectionTable:
-    """Who is connected.
-
-    Args:
-        settings: how many may be.
-        rejected: told the code of each refusal.
-    """
-
-    def __init__(
-        self, settings: ServerSettings, rejected: Callable[[str], None] = lambda _: None
-    ) -> None:
-        self.settings = settings
-        self.buffer = bytearray(_READ_BYTES)
-        self.open = 0
-        self.stopping = False
-        self._rejected = rejected
-        self._by_client: Counter[str] = Counter()
-        self._uncounted = set(settings.proxies)
-
-    def enter(self, client: str | None) -> RequestRefusedError | None:
-        """Count a connection; says why it may not stay, or None."""
-        self.open += 1
-        key = self._key(client)
-        if key is not None:
-            self._by_client[key] += 1
-            if self._by_client[key] > self.settings.connections_per_client:
-                return self._refuse("too_many_connections", "Close some, or use them again.")
-        if self.open > self.settings.max_connections:
-            return self._refuse("server_full", "Try again later.")
-        return None
-
-    def leave(self, client: str | None) -> None:
-        """A connection is gone."""
-        self.open -= 1
-        key = self._key(client)
-        if key is not None:
-            self._by_client[key] -= 1
-            if not self._by_client[key]:
-                del self._by_client[key]
-
-    def refuse(self, code: str, what: str, hint: str) -> RequestRefusedError:
-        """A refusal of something that never became a request."""
-        self._rejected(code)
-        return RequestRefusedError(code, what, hint, close=True)
-
-    def _refuse(self, code: str, hint: str) -> RequestRefusedError:
-        return self.refuse(code, "This connection is one too many.", hint)
-
-    def _key(self, client: str | None) -> str | None:
-        if client is None or client in self._uncounted or is_loopback(client):
-            return None
-        try:
-            address = ipaddress.ip_address(client.partition("%")[0])
-        except ValueError:
-            return client
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-            return str(ipaddress.ip_network((address, 64), strict=False))
-        return str(address)
 
 
 class Guard(asyncio.BufferedProtocol):
@@ -136,6 +77,14 @@ class Guard(asyncio.BufferedProtocol):
         if self._phase == "busy":
             self._set("idle", self._settings.idle_timeout_s)
 
+    def cut_off(self) -> None:
+        """End the connection by a reset: what the client has not taken is kept by nobody."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        self.transport.abort()
+
     # What the socket tells
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,13 +111,13 @@ class Guard(asyncio.BufferedProtocol):
         self._received += len(data)
         if self._phase == "closing":
             if self._received > _LINGER_BYTES:
-                self.transport.abort()
+                self.cut_off()
             return
         if self._phase == "idle":
             self._set("head", self._settings.header_timeout_s)
             self._received = len(data)
         elif self._phase == "busy" and self._received > self._wire_limit:
-            self.transport.abort()
+            self.cut_off()
             return
         self._inner.data_received(data)
         if self._phase == "head" and self._received > self._settings.max_header_bytes:
@@ -243,7 +192,7 @@ class Guard(asyncio.BufferedProtocol):
 
     def _time_is_up(self) -> None:
         if self._phase == "closing":
-            self.transport.abort()
+            self.cut_off()
         elif self._phase == "head" and self._received:
             limit = f"Its head was not complete after {self._settings.header_timeout_s:g} s."
             self._refuse(self._table.refuse("request_timeout", limit, "Send it faster."))
@@ -305,5 +254,5 @@ class GuardedTransport(asyncio.Transport):
             self._socket.resume_reading()
 
     def abort(self) -> None:
-        """See `asyncio.Transport`."""
-        self._socket.abort()
+        """See `Guard.cut_off`."""
+        self._guard.cut_off()

@@ -155,7 +155,7 @@ class _Exchange:
     def cut_off(self) -> None:
         """End the connection where no answer, or half of one, can follow."""
         if self.guard is not None:
-            self.guard.transport.abort()
+            self.guard.cut_off()
 
     def end(self) -> None:
         if self.guard is not None:

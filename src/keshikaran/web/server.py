@@ -20,7 +20,8 @@ from uvicorn.server import ServerState
 
 from keshikaran.errors import KeshikaranError, UsageError
 from keshikaran.web.app import Api
-from keshikaran.web.connections import ConnectionTable, Guard
+from keshikaran.web.connection_table import ConnectionTable
+from keshikaran.web.connections import Guard
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.service import Load, Service
