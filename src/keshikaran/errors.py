@@ -12,7 +12,8 @@
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
     ├── IsolationError           no process can be started to decode images in
-    └── MissingExtraError        an optional part is not installed
+    ├── MissingExtraError        an optional part is not installed
+    └── RequestRefusedError      an HTTP request is answered with a problem (`web.problems`)
 
 Each carries what happened, on which file, and what to do about it. The command line prints
 these and hides the traceback; anything else that escapes is a defect.
