@@ -14,7 +14,8 @@
     ├── BundleError              a model file is missing, damaged or not ours
     ├── MemoryFileError          a file of known images is missing, damaged or for another model
     ├── IsolationError           no process can be started to decode images in
-    └── MissingExtraError        an optional part is not installed
+    ├── MissingExtraError        an optional part is not installed
+    └── RequestRefusedError      an HTTP request is answered with a problem (`web.problems`)
 
 Each carries what happened, on which file, and what to do about it. The command line prints
 these and hides the traceback; anything else that escapes is a defect.

@@ -16,6 +16,7 @@ from keshikaran.memory import Memory, read_memory
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, InProcessDecoder, Limits
 from keshikaran.pixels.isolated import Isolation, open_decoder
 from keshikaran.recognition import Recognizer, check_fit
+from keshikaran.stage_times import Record, timed
 from keshikaran.types import (
     ImageId,
     KnownImage,
@@ -119,6 +120,14 @@ class Predictor:
         except BaseException:
             decoder.close()
             raise
+
+    def watch_stages(self, record: Record) -> None:
+        """Have the seconds of each decoding and each inference told, from now on.
+
+        Args:
+            record: called in the thread that does the work.
+        """
+        self._pipeline = timed(self._pipeline, record)
 
     def close(self) -> None:
         """End what decodes; nothing can be predicted afterwards."""

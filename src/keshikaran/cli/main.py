@@ -23,6 +23,7 @@ from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
 from keshikaran.cli.review import review_labels_command
+from keshikaran.cli.serve import serve_command
 from keshikaran.cli.show import show_command
 from keshikaran.cli.similar import similar_command
 from keshikaran.cli.split import link_command, split_command
@@ -62,6 +63,7 @@ app.command("train")(train_command)
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)
 app.command("export-memory")(export_memory_command)
+app.command("serve")(serve_command)
 
 
 def _show_version(wanted: bool) -> None:

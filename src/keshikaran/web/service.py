@@ -1,0 +1,193 @@
+"""The model that answers, its threads, and its replacement by another one while requests go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Lock
+
+from keshikaran.errors import KeshikaranError
+from keshikaran.hashing import image_id_of
+from keshikaran.manifest import Manifest
+from keshikaran.predictor import Predictor
+from keshikaran.types import ImageId, Prediction
+from keshikaran.web.log import note
+from keshikaran.web.metrics import Metrics
+from keshikaran.web.multipart import Upload
+from keshikaran.web.problems import RequestRefusedError
+from keshikaran.web.settings import ServerSettings
+
+_SPARE_THREADS = 2  # as in `keshikaran.inference`: some decode while others wait for the engine
+
+Load = Callable[[str | None], Predictor]
+"""Loads a model: the file named, beside the one that is loaded; None: the one asked for at first.
+
+Raises `KeshikaranError`. Called in a thread of its own.
+"""
+
+
+class Service:
+    """Answers about images. Used from one event loop; the work is done in threads.
+
+    Args:
+        load: loads a model.
+        settings: how many images may wait, how many answers are remembered.
+        metrics: told of everything.
+
+    Raises:
+        KeshikaranError: the model cannot be loaded.
+    """
+
+    def __init__(self, load: Load, settings: ServerSettings, metrics: Metrics) -> None:
+        self._load, self._settings, self._metrics = load, settings, metrics
+        self._waiting = 0
+        self._loading = False
+        self._cache = _Cache(settings.cache_size)
+        self._current = _Loaded(load(None), metrics)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the model that answers says about itself."""
+        return self._current.predictor.manifest
+
+    def check_room(self, images: int = 1) -> None:
+        """Refuse what would wait too long.
+
+        Raises:
+            RequestRefusedError: `queue_full`.
+        """
+        if self._waiting + images > self._settings.max_waiting:
+            what = f"{self._waiting} images wait, {self._settings.max_waiting} may."
+            raise RequestRefusedError("queue_full", what, "Try again.", close=True)
+
+    async def predict(self, uploads: Sequence[Upload]) -> list[Prediction]:
+        """Judge images, several at a time, by one model.
+
+        Cancelling takes those back that no thread has begun.
+
+        Raises:
+            RequestRefusedError: `queue_full`.
+        """
+        self.check_room(len(uploads))
+        loaded = self._current
+        self._count(len(uploads))
+        jobs = [self._submit(loaded, upload) for upload in uploads]
+        try:
+            return list(await asyncio.gather(*jobs))
+        finally:
+            for job in jobs:
+                job.cancel()
+
+    async def reload(self, name: str | None) -> Manifest:
+        """Load a model beside the present one, and let it answer from then on.
+
+        Requests that were begun are finished by the old model, which is then closed.
+
+        Raises:
+            RequestRefusedError: `reload_running`.
+            KeshikaranError: it cannot be loaded; the present one stays.
+        """
+        if self._loading:
+            raise RequestRefusedError("reload_running", "A model is being loaded.", "Wait for it.")
+        self._loading = True
+        try:
+            predictor = await asyncio.to_thread(self._load, name)
+        except KeshikaranError as error:
+            self._metrics.reloaded("refused")
+            note(logging.ERROR, "model_refused", detail=error.what, hint=error.hint)
+            raise
+        finally:
+            self._loading = False
+        before, self._current = self._current, _Loaded(predictor, self._metrics)
+        self._cache.clear()
+        self._metrics.reloaded("done")
+        note(logging.INFO, "model_loaded", model_id=self.manifest.model_id)
+        await before.retire()
+        return predictor.manifest
+
+    async def close(self) -> None:
+        """End the threads and the processes that decode."""
+        await self._current.retire()
+
+    def abandon(self) -> None:
+        """End them where no event loop came to be, or none is left."""
+        self._current.threads.shutdown(wait=False, cancel_futures=True)
+        self._current.predictor.close()
+
+    def _submit(self, loaded: _Loaded, upload: Upload) -> asyncio.Future[Prediction]:
+        """Give an image to the threads; it counts until a thread is done or never begins."""
+        loop = asyncio.get_running_loop()
+        job = loaded.threads.submit(self._answer, loaded.predictor, upload, time.perf_counter())
+
+        job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
+        return asyncio.wrap_future(job)
+
+    def _count(self, images: int) -> None:
+        self._waiting += images
+        self._metrics.waiting.set(self._waiting)
+
+    def _answer(self, predictor: Predictor, upload: Upload, submitted: float) -> Prediction:
+        """In a thread."""
+        self._metrics.stage("queue", time.perf_counter() - submitted)
+        digest = image_id_of(upload.data) if self._cache.size else None
+        known = self._cache.get(predictor.manifest.model_id, digest)
+        prediction = known or predictor.predict(upload.data)
+        if known is None:
+            self._cache.put(digest, prediction)
+        self._metrics.prediction(prediction, cached=known is not None)
+        return replace(prediction, path=upload.name)
+
+
+class _Loaded:
+    """A model and its threads."""
+
+    def __init__(self, predictor: Predictor, metrics: Metrics) -> None:
+        predictor.watch_stages(metrics.stage)
+        metrics.model(predictor.manifest.model_id)
+        self.predictor = predictor
+        self.threads = ThreadPoolExecutor(
+            predictor.engine.streams + _SPARE_THREADS, thread_name_prefix="keshikaran"
+        )
+
+    async def retire(self) -> None:
+        """Wait for the last answer, then end everything."""
+        await asyncio.to_thread(self.threads.shutdown)
+        await asyncio.to_thread(self.predictor.close)
+
+
+class _Cache:
+    """The answers given last, by model and digest of the file. Thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._lock = Lock()
+        self._known: OrderedDict[tuple[str, ImageId], Prediction] = OrderedDict()
+
+    def get(self, model_id: str, digest: ImageId | None) -> Prediction | None:
+        """What was answered; None if nothing is remembered."""
+        if digest is None:
+            return None
+        with self._lock:
+            known = self._known.get((model_id, digest))
+            if known is not None:
+                self._known.move_to_end((model_id, digest))
+            return known
+
+    def put(self, digest: ImageId | None, prediction: Prediction) -> None:
+        """Remember an answer; what stayed undecided may go better next time."""
+        if digest is None or prediction.verdict == "undecided":
+            return
+        with self._lock:
+            self._known[prediction.model_id, digest] = prediction
+            if len(self._known) > self.size:
+                self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._known.clear()

@@ -1,0 +1,155 @@
+"""`keshikaran serve`, as typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle_support import packed
+from cli_support import cli
+from keshikaran.cli.serve import _Place
+from keshikaran.errors import BundleError, UsageError
+from keshikaran.predictor import Predictor
+from keshikaran.signature import SignatureCheck
+from serve_support import BLUE, MULTIPART, OTHER_MODEL_ID, RED, form
+from support import encode, reddish
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(packed())
+    return path
+
+
+def test_every_way_to_ask_gives_the_same_score(
+    model: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    """Python, command line, HTTP raw and HTTP multipart; started and ended as people do."""
+    files = {
+        "a.png": RED,
+        "b.jpg": BLUE,
+        "c.webp": encode(reddish(3), "WEBP"),
+        "d.png": b"no picture",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [tmp_path / name for name in files]
+    lines = cli(capsys, "predict", *paths, "--model", model, "--json").out.splitlines()
+    by_command = [json.loads(line) for line in lines]
+    with Predictor.load(model) as predictor:
+        by_python = [predictor.predict(data).to_dict() for data in files.values()]
+    command = [sys.executable, "-m", "keshikaran", "serve", "--model", str(model), "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        talk = [running.stderr.readline() for _ in range(3)]
+        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(talk))
+        assert found is not None
+        url = found.group() + "/v1/predict"
+        assert any(line.startswith("  curl ") and url in line for line in talk)
+        raw = [_post(url, data, {"content-type": "image/png"}) for data in files.values()]
+        together = _post(url, form(*files.items()), MULTIPART)["predictions"]
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=20) == 0
+    raw[3] = raw[3]["prediction"]
+    for answers in zip(by_python, by_command, raw, together, strict=True):
+        assert len({answer["image_id"] for answer in answers}) == 1
+        assert len({answer["verdict"] for answer in answers}) == 1
+        assert all(list(answer) == list(answers[0]) for answer in answers)
+        if answers[0]["score"] is not None:
+            score = pytest.approx(answers[0]["score"], abs=1e-3)
+            assert all(answer["score"] == score for answer in answers)
+    assert [answer["path"] for answer in together] == list(files)
+    assert by_python[3]["verdict"] == "undecided"
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> Any:
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return json.loads(error.read())
+
+
+def test_public_address_without_tokens_is_wrong_usage(model: Path, capsys: Captured) -> None:
+    done = cli(capsys, "serve", "--model", model, "--host", "0.0.0.0")
+    assert (done.code, done.out) == (2, "")
+    assert "--token-file" in done.err
+
+
+def test_taken_port_and_missing_model_are_named(
+    model: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cli(capsys, "serve", "--model", model, "--port", port)
+    assert done.code == 2
+    assert f"port {port} cannot be had" in done.err
+    done = cli(capsys, "serve", "--model", tmp_path / "gone.onnx", "--port", "0")
+    assert done.code == 1
+    assert "gone.onnx cannot be read" in done.err
+    done = cli(capsys, "serve", "-w", tmp_path / "empty", "--port", "0")
+    assert done.code == 1
+    assert "There is no model in" in done.err
+    bad = tmp_path / "tokens"
+    bad.write_text("short\n")
+    done = cli(capsys, "serve", "--model", model, "--port", "0", "--token-file", bad)
+    assert done.code == 2
+    assert "16 characters" in done.err
+
+
+def test_without_the_extra_it_says_what_to_install(
+    model: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    done = cli(capsys, "serve", "--model", model)
+    assert done.code == 1
+    assert 'pip install "keshikaran[serve]"' in done.err
+
+
+def test_model_named_to_a_running_server_lies_beside_the_first(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    older, newer = (tmp_path / "models" / f"{name}.onnx" for name in ("20250101", OTHER_MODEL_ID))
+    place = _Place(None, tmp_path, None)
+    with pytest.raises(BundleError, match="no model"):
+        place.choose(None)
+    older.write_bytes(b"")
+    assert place.choose(None) == older
+    newer.write_bytes(b"")
+    assert place.choose(None) == newer
+    assert place.choose(older.name) == older
+    for name in ("../a.onnx", "/etc/passwd", "a/b.onnx", "..", "model.txt", "a\0/b.onnx"):
+        with pytest.raises(UsageError, match="without a folder"):
+            place.choose(name)
+    check = SignatureCheck(tmp_path / "signature", tmp_path / "key")
+    signed = _Place(older, None, check)
+    assert signed.choose(older.name) == older
+    with pytest.raises(UsageError, match="vouches for one file"):
+        signed.choose(newer.name)
+
+
+def test_serving_imports_nothing_of_training_or_the_store() -> None:
+    script = (
+        "import sys, keshikaran.web.server\n"
+        "bad = 'sklearn scipy sqlite3 jinja2 keshikaran.store keshikaran.training'.split()\n"
+        "sys.exit(sorted(name for name in bad if name in sys.modules) and 1 or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=False, env=dict(os.environ))
+    assert done.returncode == 0
