@@ -93,10 +93,15 @@ def test_wrong_labels_are_named_first_and_the_next_command(review: Any, workspac
     assert f"Next: keshikaran review-labels --out FOLDER --workspace {workspace}" in done.err
 
 
-def test_a_review_changes_nothing_that_is_remembered(review: Any, workspace: Path) -> None:
-    before = catalogue(workspace)
+def test_a_review_changes_nothing_but_what_is_known_of_copies(review: Any, workspace: Path) -> None:
+    def rest() -> dict[str, Any]:
+        about_copies = {"duplicate_pairs", "group_members", "compared_images"}
+        return {k: v for k, v in catalogue(workspace).items() if k not in about_copies}
+
+    before = rest()
+    assert before["label_events"]
     assert review("--json").code == 0
-    assert catalogue(workspace) == before
+    assert rest() == before
 
 
 def test_json_has_everything_a_program_needs(review: Any) -> None:
