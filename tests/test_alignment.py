@@ -51,7 +51,7 @@ def test_two_views_of_one_scene_are_no_copies() -> None:
         view = scene.copy()
         view.paste(landscape(seed, 160, 200), (80, 20))
         views.append(picture(encode(view)))
-    evidence = compare(*views, UPRIGHT)
+    evidence = compare(views[0], views[1], UPRIGHT)
     assert evidence is None or not is_copy(evidence)
 
 
