@@ -24,7 +24,7 @@ import numpy as np
 from common import clothing, machine, parser, show, temporary_folder
 from keshikaran.alignment import THUMBNAIL
 from keshikaran.candidates import find_candidates
-from keshikaran.grouping import GroupingReport, Thumbnails, verified
+from keshikaran.grouping import GroupingReport
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.pixels import PixelSpec
 from keshikaran.pixels.isolated import open_decoder
@@ -32,6 +32,7 @@ from keshikaran.preparation import Tools, featurize_labelled, group_labelled, op
 from keshikaran.store import Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import Float32Array, GroupId, ImageId, SilentProgress, UInt8Array
+from keshikaran.verification import Thumbnails, verified
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 

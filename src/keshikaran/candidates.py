@@ -25,9 +25,9 @@ _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
 _LOW_SPREADS = 8.0
-_HIGH_SPREADS = 12.0
+_HIGH_SPREADS = 13.5
 _ROOM = 20
-_ROOM_PER_IMAGE = 0.08
+_ROOM_PER_IMAGE = 0.05
 _HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
 _SKETCH_RIDGE = 1e-3
@@ -106,7 +106,7 @@ def _spreads(n: int) -> tuple[float, float]:
     photographs grow with the square of their number.
     """
     digits = log10(max(n, 1))
-    return min(_LOW_SPREADS, 4 + 7 / 3 * digits), max(_HIGH_SPREADS, 7 + 7 / 5 * digits)
+    return min(_LOW_SPREADS, 4 + 7 / 3 * digits), max(_HIGH_SPREADS, 8.5 + 7 / 5 * digits)
 
 
 def _whitened(features: Float32Array) -> Float32Array:

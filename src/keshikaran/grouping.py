@@ -7,23 +7,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import groupby
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from keshikaran.alignment import (
     RULES,
     THUMBNAIL,
     Evidence,
-    Picture,
-    compare,
-    is_copy,
-    thumbnail_of,
 )
 from keshikaran.candidates import Candidate, find_candidates
 from keshikaran.errors import ImageRefusedError
@@ -34,16 +27,14 @@ from keshikaran.types import (
     Float32Array,
     ImageId,
     Progress,
-    ProgressTask,
     SilentProgress,
     UInt8Array,
     chunks_of,
 )
+from keshikaran.verification import Thumbnails, verified
 
 _SPEC = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
-_PAIRS_AT_ONCE = 256
 _SKETCHES_AT_ONCE = 2_000
-_THUMBNAILS_KEPT = 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,33 +169,6 @@ def _sketches(
     return np.stack([found[image_id] for image_id in image_ids])
 
 
-Decode = Callable[[Sequence[int]], list[UInt8Array | None]]
-"""Numbers of images → their pixels, uint8 [H, W, 3] with grey bars; None where there are none."""
-
-
-class Thumbnails:
-    """Thumbnails of images by number; those used last stay in memory.
-
-    Args:
-        decode: gives what is not in memory.
-    """
-
-    def __init__(self, decode: Decode) -> None:
-        self._decode = decode
-        self._kept: dict[int, UInt8Array | None] = {}
-
-    def of(self, numbers: Iterable[int]) -> dict[int, UInt8Array | None]:
-        """Thumbnails, uint8 [h, w] each; None for what cannot be decoded."""
-        wanted = sorted(set(numbers))
-        lacking = [number for number in wanted if number not in self._kept]
-        for number, view in zip(lacking, self._decode(lacking), strict=True):
-            self._kept[number] = None if view is None else thumbnail_of(view)
-        found = {number: self._kept[number] for number in wanted}
-        for number in list(self._kept)[: max(0, len(self._kept) - _THUMBNAILS_KEPT)]:
-            del self._kept[number]
-        return found
-
-
 def thumbnails_of(
     sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
 ) -> Thumbnails:
@@ -234,47 +198,6 @@ def _decoded(
 
     with ThreadPoolExecutor(_cores() + 1, thread_name_prefix="keshikaran") as pool:
         return list(pool.map(first_view, image_ids))
-
-
-def verified(
-    candidates: Sequence[Candidate], thumbnails: Thumbnails, task: ProgressTask
-) -> Iterator[tuple[Candidate, Evidence]]:
-    """Those of the candidates that are copies, and how well they fit; in order.
-
-    Args:
-        candidates: ascending.
-        thumbnails: of the images that they name.
-        task: told of each candidate.
-    """
-    # Many small products: threads of the library's own would only wait for each other.
-    with (
-        threadpool_limits(1, "blas"),
-        ThreadPoolExecutor(_cores(), thread_name_prefix="keshikaran") as pool,
-    ):
-        for part in chunks_of(len(candidates), _PAIRS_AT_ONCE):
-            some = candidates[part]
-            pictures = thumbnails.of(n for one in some for n in (one.first, one.second))
-            works = [list(pairs) for _, pairs in groupby(some, lambda one: one.first)]
-            for found in pool.map(partial(_look, thumbnails=pictures), works):
-                yield from found
-            task.advance(len(some))
-
-
-def _look(
-    candidates: Sequence[Candidate], thumbnails: dict[int, UInt8Array | None]
-) -> list[tuple[Candidate, Evidence]]:
-    """Compare one image with others."""
-    thumbnail = thumbnails[candidates[0].first]
-    if thumbnail is None:
-        return []
-    first = Picture(thumbnail)
-    found = []
-    for candidate in candidates:
-        other = thumbnails[candidate.second]
-        evidence = None if other is None else compare(first, Picture(other), candidate.turns)
-        if evidence is not None and is_copy(evidence):
-            found.append((candidate, evidence))
-    return found
 
 
 def _pair(image_ids: Sequence[ImageId], candidate: Candidate, evidence: Evidence) -> DuplicatePair:

@@ -14,7 +14,7 @@ from keshikaran.alignment.place import Place
 from keshikaran.alignment.resample import blurred
 from keshikaran.types import Float32Array
 
-_BEGUN = 3
+_BEGUN = 2
 _BLOCKS = (4, 8, 16)
 _EDGE = 2
 _WORTH_MORE = 0.6
@@ -144,8 +144,8 @@ def _correlations(a: Float32Array, b: Float32Array) -> Float32Array:
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     power_a, power_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
     textured = np.maximum(power_a, power_b) > _TEXTURE * a.shape[1]
-    every = (a * b).sum(axis=1) / np.sqrt(np.maximum(power_a * power_b, 1e-3))
-    result: Float32Array = every[textured]
+    scale = np.sqrt(np.maximum(power_a * power_b, 1e-3))
+    result: Float32Array = ((a * b).sum(axis=1) / scale)[textured]
     return result
 
 

@@ -14,7 +14,7 @@ from keshikaran.alignment.picture import LEVELS, Layer
 from keshikaran.alignment.place import Place
 from keshikaran.types import Float32Array, Float64Array
 
-_STEPS = (6, 4, 4)
+_STEPS = (4, 4, 4)
 _STRIDES = (1, 2, 2)
 _LEAST_SEEN = 0.3
 _STILL = 0.05

@@ -37,6 +37,9 @@ def _edges(lines: UInt8Array) -> tuple[int, int]:
 
 def _flat_lines(lines: UInt8Array) -> int:
     """How many of the first lines look like the first."""
-    near = np.abs(lines - np.median(lines[:1]).astype(np.int16)) <= _LIKE
-    flat = near.mean(axis=1) >= _SHARE
-    return len(flat) if flat.all() else int(flat.argmin())
+    brightness = int(np.median(lines[:1]))
+    for number, line in enumerate(lines):
+        near = np.abs(line.astype(np.int16) - brightness) <= _LIKE
+        if near.mean() < _SHARE:
+            return number
+    return len(lines)

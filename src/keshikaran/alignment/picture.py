@@ -24,7 +24,7 @@ SCALES = np.exp(np.linspace(-np.log(SPAN), np.log(SPAN), 7))
 FIELD = 48
 
 _BLURS = (0.8, 0.8, 0.6)
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_RED, _GREEN, _BLUE = 77, 150, 29
 _BAR = 128
 
 Turn = Literal[
@@ -147,16 +147,19 @@ def thumbnail_of(pixels: UInt8Array) -> UInt8Array:
     Returns:
         uint8 [h, w].
     """
-    rows, columns = np.nonzero((pixels != _BAR).any(axis=2))
-    if len(rows):
+    red, green, blue = (pixels[:, :, band].astype(np.uint32) for band in range(3))
+    grey: UInt8Array = ((_RED * red + _GREEN * green + _BLUE * blue) >> 8).astype(np.uint8)
+    differs = grey != _BAR
+    if differs.any():
         # Bars lie on opposite sides and are equally wide, but for a pixel.
-        top, left = _margin(rows, len(pixels)), _margin(columns, pixels.shape[1])
-        pixels = pixels[top : len(pixels) - top, left : pixels.shape[1] - left]
-    return trimmed((pixels @ _LUMA + 0.5).astype(np.uint8))
+        top, left = _margin(differs.any(axis=1)), _margin(differs.any(axis=0))
+        grey = grey[top : len(grey) - top, left : grey.shape[1] - left]
+    return trimmed(grey)
 
 
-def _margin(places: np.ndarray, length: int) -> int:
-    return int(min(places.min(), length - 1 - places.max()))
+def _margin(inside: np.ndarray) -> int:
+    """Width of the narrower of the two margins of a line, bool [n]."""
+    return int(min(inside.argmax(), inside[::-1].argmax()))
 
 
 def _small(greys: list[Float32Array]) -> Small:
