@@ -19,7 +19,7 @@ from keshikaran.store import ImageRecord, SourceEntry, Store
 from keshikaran.types import ImageId, Label, ProgressTask
 
 _TIMES = {"at", "imported_at"}
-_CACHES = {"fingerprints"}
+_CACHES = {"compared_images", "fingerprints"}
 
 
 def an_id(text: str) -> ImageId:

@@ -164,4 +164,5 @@ def test_people_see_how_far_it_is(tmp_path: Path, files: Path, backbone_file: Pa
     fill(tmp_path, files)
     listening = Listening()
     report, _, _ = group(tmp_path, backbone_file, listening)
-    assert ("compare", report.candidates) in listening.tasks
+    totals = [total or 0 for title, total in listening.tasks if title == "compare"]
+    assert sum(totals) == report.candidates > 0

@@ -24,12 +24,13 @@ _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
-_LOW_SPREADS = 8.0
+_LOW_SPREADS = 6.0
 _HIGH_SPREADS = 13.5
-_ROOM = 20
-_ROOM_PER_IMAGE = 0.05
+_ROOM = 100
+_ROOM_PER_IMAGE = 0.03
 _HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
+_SKETCH_SPREADS = 8.0
 _SKETCH_RIDGE = 1e-3
 _LEAST_SPREAD_ROWS = 4
 _NORMAL_90 = 1.645
@@ -69,7 +70,10 @@ class _Pairs:
 
 
 def find_candidates(
-    features: Float32Array, sketches: UInt8Array, fresh: np.ndarray
+    features: Float32Array,
+    sketches: UInt8Array,
+    fresh: np.ndarray,
+    apart: np.ndarray | None = None,
 ) -> list[Candidate]:
     """Pairs with at least one fresh image that may be copies, ascending.
 
@@ -77,44 +81,47 @@ def find_candidates(
         features: float32 [n, D], of each image's first view.
         sketches: uint8 [n, S, S], of the same views.
         fresh: bool [n], images that were not compared with the others yet.
+        apart: bool [n], images of which none is known to be a copy of another one; None for all.
+            What is usual is learned from them alone: where there are many copies, what was done
+            to them would seem usual.
     """
+    apart = np.ones(len(features), dtype=bool) if apart is None else apart
     found: dict[tuple[int, int], dict[Turn, None]] = {}
-    for pair in _by_features(features, fresh):
+    for pair in _by_features(features, fresh, apart):
         found.setdefault(pair, {}).update({"none": None, "mirror": None})
     for pair, turn in _by_sketches(sketches, fresh):
         found.setdefault(pair, {})[turn] = None
     return [Candidate(*pair, tuple(turns)) for pair, turns in sorted(found.items())]
 
 
-def _by_features(features: Float32Array, fresh: np.ndarray) -> list[tuple[int, int]]:
-    rows = _unit(_whitened(features))
+def _by_features(
+    features: Float32Array, fresh: np.ndarray, apart: np.ndarray
+) -> list[tuple[int, int]]:
+    rows = _unit(_whitened(features, np.flatnonzero(apart)))
     spread = _spread(rows, rows)
     low, high = (min(_HIGHEST_CUT, spreads * spread) for spreads in _spreads(len(rows)))
     found = _joined(list(_pairs_above(rows, rows, fresh, low)))
-    room = int(_ROOM + _ROOM_PER_IMAGE * fresh.sum())
+    room = max(_ROOM, int(_ROOM_PER_IMAGE * fresh.sum())) + int((found.cosines > high).sum())
     if len(found.cosines) > room:
-        # A store that is all of one kind has many alike: only the most similar are worth a look.
-        cut = min(high, float(np.sort(found.cosines)[-room - 1]))
-        found = found.above(cut)
+        found = found.above(float(np.sort(found.cosines)[-room - 1]))
     return sorted({(min(a, b), max(a, b)) for a, b in _capped(found)})
 
 
 def _spreads(n: int) -> tuple[float, float]:
-    """How many spreads make a candidate if there is room, and how many always do.
+    """How many spreads make a candidate while there is room, and how many always do.
 
-    Fewer among few images, whose own spread is narrow; more among many, since pairs of different
-    photographs grow with the square of their number.
+    The room keeps work bounded in stores that are all of one kind, where many pairs of different
+    photographs are rather alike. Such pairs grow with the square of the number of images.
     """
-    digits = log10(max(n, 1))
-    return min(_LOW_SPREADS, 4 + 7 / 3 * digits), max(_HIGH_SPREADS, 8.5 + 7 / 5 * digits)
+    return _LOW_SPREADS, max(_HIGH_SPREADS, 8.5 + 7 / 5 * log10(max(n, 1)))
 
 
-def _whitened(features: Float32Array) -> Float32Array:
+def _whitened(features: Float32Array, apart: IntArray) -> Float32Array:
     """Features in which all directions count alike, float32 [n, D].
 
     A ridge keeps directions that hardly occur from counting: larger where images are few.
     """
-    sample = features[_evenly(len(features), _FIT_ROWS)]
+    sample = features[apart[_evenly(len(apart), _FIT_ROWS)]]
     mean = sample.mean(axis=0)
     centred = sample - mean
     covariance = centred.T @ centred / np.float32(len(sample))
@@ -136,8 +143,7 @@ def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tupl
         return _unit(((flat - mean) @ basis).astype(np.float32, copy=False))
 
     rows = projected("none")
-    spreads, _ = _spreads(len(rows))
-    cut = min(_HIGHEST_CUT, spreads * _spread(rows, projected("left")))
+    cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
         for a, b in _capped(_joined(list(_pairs_above(rows, projected(turn), fresh, cut)))):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -25,6 +25,7 @@ from keshikaran.sketches import sketch_of
 from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store
 from keshikaran.types import (
     Float32Array,
+    GroupId,
     ImageId,
     Progress,
     SilentProgress,
@@ -35,6 +36,8 @@ from keshikaran.verification import Thumbnails, verified
 
 _SPEC = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
 _SKETCHES_AT_ONCE = 2_000
+_SEARCHES = 2
+_MANY_COPIES = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,28 +116,78 @@ def group_images(
     rules = _rules(sources.recipe)
     image_ids = sources.cache.images(sources.recipe)
     new = set(image_ids) - groups.compared(rules)
-    candidates: list[Candidate] = []
-    found = 0
+    candidates = found = 0
     if len(image_ids) > 1 and new:
         extensions = sources.store.extension_of(image_ids)
         image_ids = [image_id for image_id in image_ids if image_id in extensions]
         fresh = np.array([image_id in new for image_id in image_ids], dtype=bool)
-        features = _features(sources, known, image_ids)
-        sketches = _sketches(sources, image_ids, extensions)
-        candidates = find_candidates(features, sketches, fresh)
-        with (progress or SilentProgress()).task("compare", len(candidates)) as task:
-            copies = verified(candidates, thumbnails_of(sources, image_ids, extensions), task)
-            found = groups.record([_pair(image_ids, *copy) for copy in copies])
+        images = _Images(
+            image_ids,
+            _features(sources, known, image_ids),
+            _sketches(sources, image_ids, extensions),
+            fresh,
+            _apart(image_ids, groups.of_images()),
+        )
+        thumbnails = thumbnails_of(sources, image_ids, extensions)
+        candidates, pairs = _search(images, thumbnails, progress or SilentProgress())
+        found = groups.record(pairs)
         groups.set_compared(rules, [i for i in image_ids if i in new])
     return GroupingReport(
         len(image_ids),
         len(new),
-        len(candidates),
+        candidates,
         found,
         len(groups.pairs()),
         len(groups.members()),
         time.perf_counter() - started,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What is known of all images: id, features, sketch, whether new, whether no known copy."""
+
+    image_ids: Sequence[ImageId]
+    features: Float32Array
+    sketches: UInt8Array
+    fresh: np.ndarray
+    apart: np.ndarray
+
+
+def _search(
+    images: _Images, thumbnails: Thumbnails, progress: Progress
+) -> tuple[int, list[DuplicatePair]]:
+    """How many pairs were looked at, and those that are copies.
+
+    Where many are, a second search knows better what is usual in this store.
+    """
+    seen: set[tuple[int, int]] = set()
+    pairs: list[DuplicatePair] = []
+    apart = images.apart.copy()
+    for _ in range(_SEARCHES):
+        found = find_candidates(images.features, images.sketches, images.fresh, apart)
+        candidates = [one for one in found if (one.first, one.second) not in seen]
+        seen.update((one.first, one.second) for one in candidates)
+        with progress.task("compare", len(candidates)) as task:
+            copies = list(verified(candidates, thumbnails, task))
+        pairs += [_pair(images.image_ids, *copy) for copy in copies]
+        before = int(apart.sum())
+        apart[[candidate.second for candidate, _ in copies]] = False
+        if before - apart.sum() <= _MANY_COPIES * before:
+            break
+    return len(seen), pairs
+
+
+def _apart(image_ids: Sequence[ImageId], groups: Mapping[ImageId, GroupId]) -> np.ndarray:
+    """One image of each group, and all that are in none: bool [n]."""
+    met: set[GroupId] = set()
+    result = np.ones(len(image_ids), dtype=bool)
+    for number, image_id in enumerate(image_ids):
+        group = groups.get(image_id)
+        result[number] = group is None or group not in met
+        if group is not None:
+            met.add(group)
+    return result
 
 
 def _rules(recipe: FeatureRecipe) -> str:

@@ -23,11 +23,11 @@ _LEAST_TEXTURED = 0.35
 _BLOCK_AGREES = 0.6
 _TEXTURE = 2.0
 
-LEAST_AGREEMENT = 0.72
-"""Share of the blocks that must correlate in copies. Different photographs reached 0.73."""
+LEAST_AGREEMENT = 0.75
+"""Share of the blocks that must correlate in copies. Different photographs reached 0.71."""
 
-LEAST_SIMILARITY = 0.88
-"""Median correlation of the blocks in copies. Different photographs reached 0.79."""
+LEAST_SIMILARITY = 0.89
+"""Median correlation of the blocks in copies. Different photographs reached 0.84."""
 
 
 @dataclass(frozen=True, slots=True)
