@@ -153,6 +153,22 @@ def test_one_image_alone_is_no_trouble(tmp_path: Path, backbone_file: Path) -> N
     assert (report.images, report.candidates, dict(groups)) == (1, 0, {})
 
 
+def test_a_cache_that_knows_images_of_another_store_does_no_harm(
+    tmp_path: Path, files: Path, backbone_file: Path
+) -> None:
+    fill(tmp_path / "old", files)
+    group(tmp_path / "old", backbone_file)
+    for path in sorted(files.glob("*/0*"))[:6]:
+        write(tmp_path / "some", f"{path.parent.name}/{path.name}", path.read_bytes())
+    fill(tmp_path / "ws", tmp_path / "some")
+    shutil.copy(tmp_path / "old" / "features.sqlite", tmp_path / "ws" / "features.sqlite")
+    first, _, _ = group(tmp_path / "ws", backbone_file)
+    second, _, _ = group(tmp_path / "ws", backbone_file)
+    assert (first.images, first.new_images) == (6, 6)
+    assert (second.new_images, second.candidates) == (0, 0)
+    assert (second.pairs, second.groups) == (first.pairs, first.groups)
+
+
 def test_people_see_how_far_it_is(tmp_path: Path, files: Path, backbone_file: Path) -> None:
     class Listening(SilentProgress):
         tasks: list[tuple[str, int | None]] = []  # noqa: RUF012

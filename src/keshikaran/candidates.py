@@ -25,7 +25,7 @@ _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
 _LOW_SPREADS = 6.0
-_HIGH_SPREADS = 13.5
+_HIGH_SPREADS = 15.0
 _ROOM = 100
 _ROOM_PER_IMAGE = 0.03
 _HIGHEST_CUT = 0.9
@@ -113,7 +113,7 @@ def _spreads(n: int) -> tuple[float, float]:
     The room keeps work bounded in stores that are all of one kind, where many pairs of different
     photographs are rather alike. Such pairs grow with the square of the number of images.
     """
-    return _LOW_SPREADS, max(_HIGH_SPREADS, 8.5 + 7 / 5 * log10(max(n, 1)))
+    return _LOW_SPREADS, max(_HIGH_SPREADS, 10 + 7 / 5 * log10(max(n, 1)))
 
 
 def _whitened(features: Float32Array, apart: IntArray) -> Float32Array:

@@ -115,23 +115,22 @@ def group_images(
     groups = sources.store.groups
     rules = _rules(sources.recipe)
     image_ids = sources.cache.images(sources.recipe)
-    new = set(image_ids) - groups.compared(rules)
+    new = sources.store.known_images(sorted(set(image_ids) - groups.compared(rules)))
     candidates = found = 0
-    if len(image_ids) > 1 and new:
+    if new:
         extensions = sources.store.extension_of(image_ids)
         image_ids = [image_id for image_id in image_ids if image_id in extensions]
-        fresh = np.array([image_id in new for image_id in image_ids], dtype=bool)
         images = _Images(
             image_ids,
             _features(sources, known, image_ids),
             _sketches(sources, image_ids, extensions),
-            fresh,
+            np.array([image_id in new for image_id in image_ids], dtype=bool),
             _apart(image_ids, groups.of_images()),
         )
         thumbnails = thumbnails_of(sources, image_ids, extensions)
         candidates, pairs = _search(images, thumbnails, progress or SilentProgress())
         found = groups.record(pairs)
-        groups.set_compared(rules, [i for i in image_ids if i in new])
+        groups.set_compared(rules, sorted(new))
     return GroupingReport(
         len(image_ids),
         len(new),
