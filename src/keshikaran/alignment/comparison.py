@@ -24,11 +24,11 @@ _BLOCK_AGREES = 0.6
 _TEXTURE = 2.0
 
 LEAST_AGREEMENT = 0.75
-"""Share of the blocks that must correlate in copies. Different photographs reached 0.71."""
+"""Share of the blocks that must correlate in copies. Different photographs reached 0.73."""
 
 LEAST_SIMILARITY = 0.85
-"""Median correlation of the blocks in copies. Different photographs reached 0.84, and those agreed in
-0.73 of the blocks; pale copies of pale photographs go down to 0.86."""
+"""Median correlation of the blocks in copies. Different photographs reached 0.84, and those agreed
+in 0.73 of the blocks; pale copies of pale photographs go down to 0.86."""
 
 
 @dataclass(frozen=True, slots=True)
