@@ -73,6 +73,20 @@ def test_copies_are_grouped_and_pairs_carry_evidence(
     assert pair.agreement > 0.9
 
 
+def test_processes_find_the_same_as_one(
+    tmp_path: Path, files: Path, backbone_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done where there is much to look at."""
+    found = []
+    for name, worth in (("one", 1_000), ("many", 1)):
+        monkeypatch.setattr("keshikaran.verification._WORTH_PROCESSES", worth)
+        fill(tmp_path / name, files)
+        group(tmp_path / name, backbone_file)
+        with Store(tmp_path / name) as store:
+            found.append(store.groups.pairs())
+    assert found[0] == found[1] != []
+
+
 def test_a_second_look_has_nothing_to_do(tmp_path: Path, files: Path, backbone_file: Path) -> None:
     fill(tmp_path, files)
     first, _, _ = group(tmp_path, backbone_file)
