@@ -118,13 +118,13 @@ def wrong(
     ]
 
 
-def judge(files: Sequence[Path], photographs: int) -> None:
+def judge(files: Sequence[Path], photographs: int, seed: int) -> None:
     """Print the criterion on one set of photographs."""
-    picked = Random(7).sample(list(files), min(photographs, len(files)))
+    picked = Random(seed).sample(list(files), min(photographs, len(files)))
     with temporary_folder() as folder:
         import_all(folder / "untouched", files, None)
         alone, groups, names = grouped(folder / "untouched")
-        made = write_copies(picked, folder / "copies")
+        made = write_copies(picked, folder / "copies", seed)
         import_all(folder / "all", files, folder / "copies")
         report, groups_of_all, names_of_all = grouped(folder / "all")
     mixed, mixed_of_all = wrong({}, groups, names), wrong(made, groups_of_all, names_of_all)
@@ -196,13 +196,14 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--set", choices=["clothing", "imagenet"], default="clothing")
     arguments.add_argument("--photographs", type=int, default=300)
+    arguments.add_argument("--seed", type=int, default=7, help="which photographs, copied how")
     arguments.add_argument("--scale", type=int, help="only time this many made-up images")
     options = arguments.parse_args()
     files = files_of(options.data, options.set)
     if options.scale:
         scale(options.scale, files)
     else:
-        judge(files, options.photographs)
+        judge(files, options.photographs, options.seed)
 
 
 if __name__ == "__main__":

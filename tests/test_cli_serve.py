@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,22 @@ from keshikaran.cli.serve import _Place
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.predictor import Predictor
 from keshikaran.signature import SignatureCheck
+from keshikaran.web import log as web_log
 from serve_support import BLUE, MULTIPART, OTHER_MODEL_ID, RED, form
 from support import encode, reddish
 
 Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A server sends records to its own stderr, which does not outlive the test."""
+    loggers = [logging.getLogger(name) for name in web_log._LEVELS]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture
