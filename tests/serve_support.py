@@ -203,7 +203,7 @@ class Running:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=30)
         finally:
             self.process.kill()
             self.process.wait()
@@ -272,7 +272,7 @@ def seconds_until_closed(
     """How long the server keeps a connection, while a byte is sent now and then."""
     started = time.monotonic()
     connection.settimeout(pause_s)
-    while time.monotonic() - started < 10:
+    while time.monotonic() - started < 30:
         with suppress(TimeoutError):
             try:
                 if not connection.recv(65_536):
