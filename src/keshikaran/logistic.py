@@ -8,7 +8,9 @@ some forty. Where it ends is the same: the problem is convex.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, cast
@@ -16,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from keshikaran.types import Float64Array, FloatArray, LabelArray, chunks_of
+from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
 
 _Minimizer = Callable[..., Any]
 
@@ -28,6 +30,7 @@ _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
 _SOME = 4
 _ROUNDING = float(np.finfo(np.float32).eps)
 _ROWS = 2_048
+_CACHED_ROWS = 256  # they stay in a processor's cache for both products
 
 
 class LogisticRegression:
@@ -113,17 +116,25 @@ class LogisticRegression:
     def _loss_and_gradient(
         self, values: Float64Array, strength: float
     ) -> tuple[float, Float64Array]:
-        weights, bias = values[:-1], values[-1]
-        products: Float64Array = (self._x @ weights.astype(self._x.dtype)).astype(np.float64)
-        margins = self._signs * (products + bias)
-        loss = np.logaddexp(0.0, margins).mean() + 0.5 * strength * (weights @ weights)
-        slopes = self._signs * sigmoid(margins) / len(self._x)
-        gradient = np.append(
-            slopes.astype(self._x.dtype) @ self._x + strength * weights, slopes.sum()
-        )
+        weights, bias = values[:-1].astype(self._x.dtype), float(values[-1])
+
+        def part(rows: slice) -> tuple[float, FloatArray, float]:
+            x, signs = self._x[rows], self._signs[rows]
+            margins = signs * ((x @ weights).astype(np.float64) + bias)
+            slopes = signs * sigmoid(margins) / len(self._x)
+            loss = float(np.logaddexp(0.0, margins).sum())
+            return loss, slopes.astype(x.dtype) @ x, float(slopes.sum())
+
+        total, gradient = 0.0, np.zeros(len(values))
+        for loss, slope, last in map(part, chunks_of(len(self._x), _CACHED_ROWS)):
+            total += loss
+            gradient[:-1] += slope
+            gradient[-1] += last
+        gradient[:-1] += strength * values[:-1]
         self._gradient = gradient
         self._looks += 1
-        return float(loss), gradient
+        penalty = 0.5 * strength * float(values[:-1] @ values[:-1])
+        return total / len(self._x) + penalty, gradient
 
     def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:
         """Second derivatives of the mean log-loss over every so manieth row.
@@ -132,16 +143,20 @@ class LogisticRegression:
         """
         x = self._x[::every]
         weights, bias = values[:-1].astype(self._x.dtype), values[-1]
-        total = np.zeros((len(values), len(values)))
-        weighted = np.empty((min(_ROWS, len(x)), len(values)), dtype=np.float32)
-        for rows in chunks_of(len(x), _ROWS):
-            part = x[rows]
-            p = sigmoid((part @ weights).astype(np.float64) + bias)
+
+        def part(rows: slice) -> Float32Array:
+            some = x[rows]
+            p = sigmoid((some @ weights).astype(np.float64) + bias)
             heights = np.sqrt(np.maximum(p * (1 - p), _LEAST_WEIGHT)).astype(np.float32)
-            filled = weighted[: len(part)]
-            np.multiply(part, heights[:, None], out=filled[:, :-1], casting="same_kind")
-            filled[:, -1] = heights
-            total += (filled.T @ filled).astype(np.float64)
+            weighted = np.empty((len(some), len(values)), dtype=np.float32)
+            np.multiply(some, heights[:, None], out=weighted[:, :-1], casting="same_kind")
+            weighted[:, -1] = heights
+            square: Float32Array = weighted.T @ weighted
+            return square
+
+        total = np.zeros((len(values), len(values)))
+        for square in _pool().map(part, chunks_of(len(x), _ROWS)):  # in order, whoever is first
+            total += square
         return total / len(x)
 
 
@@ -162,6 +177,12 @@ def one_thread() -> AbstractContextManager[object]:
     """
     limit: AbstractContextManager[object] = _threads().limit(limits=1)
     return limit
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ThreadPoolExecutor(usable or 1, thread_name_prefix="keshikaran-fit")
 
 
 @cache
