@@ -155,8 +155,9 @@ class LogisticRegression:
             return square
 
         total = np.zeros((len(values), len(values)))
-        for square in _pool().map(part, chunks_of(len(x), _ROWS)):  # in order, whoever is first
-            total += square
+        with ThreadPoolExecutor(_processors(), thread_name_prefix="keshikaran-fit") as pool:
+            for square in pool.map(part, chunks_of(len(x), _ROWS)):  # in order, whoever is first
+                total += square
         return total / len(x)
 
 
@@ -179,10 +180,10 @@ def one_thread() -> AbstractContextManager[object]:
     return limit
 
 
-@cache
-def _pool() -> ThreadPoolExecutor:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ThreadPoolExecutor(usable or 1, thread_name_prefix="keshikaran-fit")
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @cache
