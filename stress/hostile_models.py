@@ -24,10 +24,10 @@ import keshikaran
 from keshikaran.backbones import load_backbone, open_engine
 from keshikaran.bundle import pack, parse_bundle, run_self_test, seal
 from keshikaran.errors import BundleError
-from keshikaran.export import build_scoring_graph
 from keshikaran.head import Head
 from keshikaran.manifest import Manifest
 from keshikaran.predictor import Predictor
+from keshikaran.scoring_graph import build_scoring_graph
 from stress.finding import Finding, Size
 from stress.hostile_bundles import CANARY, KINDS, manifest
 from stress.opened_files import FolderWatch, opened_by_python

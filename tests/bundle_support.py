@@ -21,9 +21,9 @@ from keshikaran.bundle import (
     run_self_test,
     seal,
 )
-from keshikaran.export import build_scoring_graph
 from keshikaran.head import Head
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.scoring_graph import build_scoring_graph
 from keshikaran.types import Float64Array, Thresholds, UInt8Array
 from support import FAKE_DIM, FAKE_SIDE, fake_backbone
 
@@ -76,6 +76,16 @@ def fake(model: bytes | None = None) -> Backbone:
     )
 
 
+UNCALIBRATED: dict[str, Any] = {
+    "kind": "none",
+    "below": 1.0,
+    "above": 1.0,
+    "shift": 0.0,
+    "label_prevalence": 0.5,
+    "log_loss": {},
+}
+
+
 @cache
 def scoring_model() -> onnx.ModelProto:
     """The fake backbone with `HEAD` behind it. Do not change it."""
@@ -104,7 +114,10 @@ def manifest(self_test: SelfTest | None = None, **fields: Any) -> Manifest:
         "thresholds": Thresholds(0.25, 0.75),
         "thresholds_chosen_for": "a test",
         "policy": {"objectionable": "objectionable"},
+        "promises": [],
         "prevalence": 0.5,
+        "calibration": UNCALIBRATED,
+        "reference": {},
         "pixel_contract": PIXEL_CONTRACT_VERSION,
         "height": FAKE_SIDE,
         "width": FAKE_SIDE,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keshikaran.evaluate import evaluate
+from bundle_support import manifest
+from keshikaran.evaluate import Terms, evaluate
 from keshikaran.head import FitStep
 from keshikaran.metrics import ScoredSet
 from keshikaran.report import ReportContent
@@ -14,6 +15,7 @@ from keshikaran.store import Contradiction
 from keshikaran.types import ImageId, Refusal, Thresholds
 
 THRESHOLDS = Thresholds(review=0.2, block=0.55)
+TERMS = Terms(THRESHOLDS, prevalence=1 / 3, label_prevalence=1 / 3)
 
 
 def scored(rows: int, seed: int) -> ScoredSet:
@@ -36,7 +38,7 @@ def content(
         for step in range(3)
     ]
     return ReportContent(
-        model_id="20260101T000000Z-0123abcd",
+        manifest=manifest(),
         settings=settings or {"backbone": "quadrants", "precision": "f32"},
         images={"seen": 300, "imported": 290, "duplicates": 6, "skipped": 4},
         split={
@@ -44,7 +46,7 @@ def content(
             "validation": {"0": 20, "1": 10},
             "test": {"0": 31, "1": 15},
         },
-        evaluation=evaluate(scored(30, 1), test or scored(46, 2), THRESHOLDS),
+        evaluation=evaluate(scored(30, 1), test or scored(46, 2), TERMS),
         steps=steps,
         refusals=refusals,
         contradictions=contradictions,

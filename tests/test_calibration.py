@@ -200,9 +200,12 @@ def test_head_with_the_map_folded_in_gives_calibrated_logits() -> None:
     assert folded == pytest.approx(calibration.logits(decision_function(head, features)))
 
 
-def test_map_with_two_slopes_does_not_fit_into_a_head() -> None:
-    with pytest.raises(ValueError, match="two slopes does not fit"):
-        fold_into(Head(np.ones(2), 0.0), CalibrationMap("beta", 1.0, 2.0, 0.0))
+def test_head_with_a_map_of_two_slopes_is_bent() -> None:
+    head = Head(np.array([0.5, -2.0]), 0.3)
+    features = np.random.default_rng(0).normal(size=(20, 2))
+    calibration = CalibrationMap("beta", 0.5, 2.0, -0.2).at_prevalence(0.3, 0.01)
+    folded = decision_function(fold_into(head, calibration), features)
+    assert folded == pytest.approx(calibration.logits(decision_function(head, features)))
 
 
 # Figures

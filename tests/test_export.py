@@ -25,9 +25,10 @@ from bundle_support import (
 from keshikaran.backbones import EngineName, load_backbone, open_engine, read_graph
 from keshikaran.bundle import Manifest, SelfTest, read_bundle
 from keshikaran.errors import BackboneError, BundleError, StoreError
-from keshikaran.export import build_scoring_graph, export_bundle
-from keshikaran.head import Head, predict_proba
+from keshikaran.export import export_bundle
+from keshikaran.head import Bend, Head, predict_proba
 from keshikaran.pixels import InProcessDecoder, PixelSpec, read_pixels
+from keshikaran.scoring_graph import build_scoring_graph, read_head
 from keshikaran.types import Float64Array
 from support import FAKE_DIM, FAKE_SIDE, bluish, encode, fake_backbone, reddish
 
@@ -37,6 +38,30 @@ _ENGINES: tuple[EngineName, ...] = ("openvino", "onnxruntime")
 def _by_hand(head: Head, features: Float64Array) -> Float64Array:
     probability: Float64Array = 1 / (1 + np.exp(-(features @ head.weights + head.bias)))
     return probability
+
+
+@pytest.mark.parametrize("engine", _ENGINES)
+def test_score_of_a_head_with_two_slopes_is_bent_in_the_graph(engine: EngineName) -> None:
+    head = Head(HEAD.weights, HEAD.bias, Bend(0.5, 2.0, -0.3))
+    images = noise(16)
+    model = build_scoring_graph(fake(), head).SerializeToString()
+    found = open_engine(model, engine=engine).infer(images)["score"]
+    assert np.abs(found - predict_proba(head, quadrant_means(images))).max() < 1e-5
+    assert np.abs(found - predict_proba(HEAD, quadrant_means(images))).max() > 1e-2
+
+
+@pytest.mark.parametrize("bend", [None, Bend(0.5, 2.0, -0.25)])
+def test_head_can_be_read_back_from_the_graph(bend: Bend | None) -> None:
+    head = Head(HEAD.weights, HEAD.bias, bend)
+    found = read_head(build_scoring_graph(fake(), head).SerializeToString(), "model.onnx")
+    assert found.weights.tolist() == HEAD.weights.astype(np.float32).tolist()
+    assert found.bias == pytest.approx(HEAD.bias)
+    assert found.bend == bend
+
+
+def test_graph_without_a_head_of_ours_is_refused() -> None:
+    with pytest.raises(BundleError, match=r"plain\.onnx has no head that keshikaran joined"):
+        read_head(fake_backbone(), "plain.onnx")
 
 
 @pytest.mark.parametrize("engine", _ENGINES)

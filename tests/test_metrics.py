@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from keshikaran.evaluate import evaluate
+from keshikaran.curves import compute_curve
+from keshikaran.evaluate import Terms, evaluate
 from keshikaran.metrics import (
     Metrics,
     ScoredSet,
@@ -280,12 +281,12 @@ def test_evaluation_measures_both_sides_at_the_block_threshold() -> None:
     ids = [ImageId(f"{number:064x}") for number in range(len(y))]
     validation = ScoredSet(ids[:200], y[:200], p[:200])
     test = ScoredSet(ids[200:], y[200:], p[200:])
-    report = evaluate(validation, test, Thresholds(review=0.2, block=0.6))
+    report = evaluate(validation, test, Terms(Thresholds(review=0.2, block=0.6), 0.3, 0.3))
     assert report.validation == compute_metrics(y[:200], p[:200], 0.6)
     assert report.test == compute_metrics(y[200:], p[200:], 0.6)
     assert report.test.images == 300
     assert report.test_set is test
-    assert report.curves.recall.tolist() == compute_curves(y[200:], p[200:]).recall.tolist()
+    assert report.curve == compute_curve(y[200:], p[200:], 0.3)
 
 
 def test_policy_says_in_words_what_the_thresholds_are_chosen_for() -> None:

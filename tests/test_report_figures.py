@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from keshikaran.metrics import EvaluationReport
+from keshikaran.evaluation import EvaluationReport
 from keshikaran.report.figures import (
     BOTTOM,
     LEFT,

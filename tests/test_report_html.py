@@ -184,6 +184,7 @@ def test_table_shows_the_figures_of_both_sides(plain: str) -> None:
     shown = content()
     rows = {row[0]: row[1:] for row in _read(plain).rows if row}
     test, validation = shown.evaluation.test, shown.evaluation.validation
+    assert validation is not None
     assert rows["images"] == ["30", "46"]
     assert rows["roc_auc"] == [f"{validation.roc_auc:.4f}", f"{test.roc_auc:.4f}"]
     assert rows["f1"] == [f"{validation.f1:.4f}", f"{test.f1:.4f}"]

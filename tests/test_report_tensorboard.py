@@ -15,6 +15,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from keshikaran.errors import StoreError
 from keshikaran.head import FitStep
+from keshikaran.metrics import compute_curves
 from keshikaran.report import ReportContent, write_tensorboard_run
 from keshikaran.training import TrainingResult
 from report_support import THRESHOLDS, content
@@ -131,7 +132,8 @@ def test_roc_is_a_curve_from_the_first_false_positive_to_the_last(
     heights = [height for _, height in points]
     assert heights == sorted(heights)
     assert heights[-1] == 1.0
-    curves = shown.evaluation.curves
+    test = shown.evaluation.test_set
+    curves = compute_curves(test.y_true, test.y_score)
     strict = curves.true_positive_rate[curves.false_positive_rate <= 0.25].max()
     assert heights[50] == pytest.approx(strict)
 

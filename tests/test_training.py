@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, load_model_from_string
 from PIL import Image
 
 from cli_support import cli
-from keshikaran import export
+from keshikaran import export, scoring_graph
 from keshikaran.backbones import EngineName
 from keshikaran.bundle import read_bundle
 from keshikaran.errors import BackboneError, BundleError, NotEnoughImagesError, StoreError
@@ -439,7 +439,7 @@ def ready(imported: Path, tmp_path: Path) -> Path:
 def test_bundle_that_answers_otherwise_is_not_written(
     ready: Path, quick: TrainingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = export.build_scoring_graph
+    build = scoring_graph.build_scoring_graph
 
     def off(backbone: Any, head: Any) -> Any:
         return build(backbone, replace(head, bias=head.bias + 0.5))

@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keshikaran.head import Head, sigmoid
-from keshikaran.soft_logistic import fit_logistic, softplus
+from keshikaran.head import Bend, Head, bent, sigmoid
+from keshikaran.logistic import softplus
+from keshikaran.soft_logistic import fit_logistic
 from keshikaran.types import Float64Array, IntArray, LabelArray
 
 CalibrationKind = Literal["none", "platt", "beta"]
@@ -64,7 +65,7 @@ class CalibrationMap:
         """Calibrated logits, float64 [n]."""
         if self.affine:
             return self.above * logits + self.shift
-        return self.above * softplus(logits) - self.below * softplus(-logits) + self.shift
+        return bent(logits, Bend(self.below, self.above, self.shift))
 
     def probabilities(self, logits: Float64Array) -> Float64Array:
         """Calibrated probabilities, float64 [n]."""
@@ -114,14 +115,10 @@ def logits_of(scores: Float64Array) -> Float64Array:
 
 
 def fold_into(head: Head, calibration: CalibrationMap) -> Head:
-    """A head that gives calibrated logits by itself.
-
-    Raises:
-        ValueError: the map is not affine.
-    """
+    """A head that gives calibrated logits by itself; it stays linear if the map is affine."""
     if not calibration.affine:
-        msg = f"a {calibration.kind} calibration with two slopes does not fit into a linear head"
-        raise ValueError(msg)
+        bend = Bend(calibration.below, calibration.above, calibration.shift)
+        return Head(head.weights, head.bias, bend)
     slope = calibration.above
     return Head(head.weights * slope, head.bias * slope + calibration.shift)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keshikaran.logistic import LogisticRegression, one_thread
+from keshikaran.logistic import LogisticRegression, one_thread, softplus
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
 from keshikaran.types import Float32Array, Float64Array, LabelArray, chunks_of
@@ -27,16 +27,33 @@ _ROWS = 512  # as many as stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
+class Bend:
+    """A logit map with two slopes: `above · softplus(x) - below · softplus(-x) + shift`.
+
+    Attributes:
+        below: slope far below 0, not negative.
+        above: slope far above 0, not negative.
+        shift: what is added.
+    """
+
+    below: float
+    above: float
+    shift: float
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A linear classifier on raw features.
 
     Attributes:
         weights: float64 [D].
-        bias: the logit of an all-zero feature vector.
+        bias: the logit of an all-zero feature vector, before it is bent.
+        bend: how logits are calibrated where no slope and shift will do; usually None.
     """
 
     weights: Float64Array
     bias: float
+    bend: Bend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +184,12 @@ def best_step(steps: Sequence[FitStep]) -> int:
 def decision_function(head: Head, features: Float32Array | Float64Array) -> Float64Array:
     """Logits, float64 [n], of features [n, D]."""
     logits: Float64Array = features.astype(np.float64, copy=False) @ head.weights + head.bias
-    return logits
+    return logits if head.bend is None else bent(logits, head.bend)
+
+
+def bent(logits: Float64Array, bend: Bend) -> Float64Array:
+    """Logits after a map with two slopes, float64 [n]."""
+    return bend.above * softplus(logits) - bend.below * softplus(-logits) + bend.shift
 
 
 def predict_proba(head: Head, features: Float32Array | Float64Array) -> Float64Array:

@@ -204,3 +204,9 @@ def sigmoid(logits: Float64Array) -> Float64Array:
     small = np.exp(-np.abs(logits))
     result: Float64Array = np.where(logits >= 0, 1.0, small) / (1.0 + small)
     return result
+
+
+def softplus(values: Float64Array) -> Float64Array:
+    """ln(1 + exp(x)) without overflow."""
+    result: Float64Array = np.logaddexp(0.0, values)
+    return result

@@ -13,7 +13,7 @@ from keshikaran.errors import BundleError
 from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
 from keshikaran.types import Precision, Thresholds
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_MANIFEST_CHARACTERS = 1_000_000
 SELF_TEST_FEATURES = 16
 
@@ -49,7 +49,12 @@ class Manifest:
         thresholds: the two cuts on the score.
         thresholds_chosen_for: what they were chosen for, in words.
         policy: the policy it was trained under.
-        prevalence: share of objectionable images that the score assumes.
+        promises: what became of each demand of the policy, as `promises.Outcome` has it.
+        prevalence: share of objectionable images among uploads that the score assumes.
+        calibration: the map of logits that is folded into the head, and `label_prevalence`, the
+            share of objectionable images among those it was fitted on.
+        reference: what scores and features of labelled images look like, to tell drift by; empty
+            where nothing was kept.
         pixel_contract: version of the decoding rules.
         height: rows of the input.
         width: columns of the input.
@@ -72,7 +77,10 @@ class Manifest:
     thresholds: Thresholds
     thresholds_chosen_for: str
     policy: dict[str, Any]
+    promises: list[dict[str, Any]]
     prevalence: float
+    calibration: dict[str, Any]
+    reference: dict[str, Any]
     pixel_contract: int
     height: int
     width: int
@@ -207,6 +215,22 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_calibration(value: object) -> bool:
+    return _has(
+        value,
+        kind=_is_text,
+        below=_is_number,
+        above=_is_number,
+        shift=_is_number,
+        label_prevalence=_is_share,
+        log_loss=_is_object,
+    )
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_object, value))
+
+
 def _has(value: object, **parts: Callable[[object], bool]) -> bool:
     """Whether it is an object of exactly these parts."""
     if not isinstance(value, dict) or set(value) != set(parts):
@@ -240,7 +264,10 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "thresholds": lambda value: _has(value, review=_is_share, block=_is_share),
     "thresholds_chosen_for": _is_text,
     "policy": _is_object,
+    "promises": _are_objects,
     "prevalence": _is_share,
+    "calibration": _is_calibration,
+    "reference": _is_object,
     "pixel_contract": lambda value: _is_whole(value, 1),
     "height": _is_side,
     "width": _is_side,

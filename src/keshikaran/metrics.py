@@ -88,33 +88,22 @@ class ScoredSet:
     y_score: Float64Array
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationReport:
-    """What was found on validation and test images.
-
-    Attributes:
-        thresholds: the cuts the figures are at; they count `block` as a yes.
-        validation: figures on the images that chose the settings.
-        test: figures on images that chose nothing.
-        curves: on the test images.
-        test_set: the test images with their scores.
-    """
-
-    thresholds: Thresholds
-    validation: Metrics
-    test: Metrics
-    curves: Curves
-    test_set: ScoredSet
-
-
-def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float) -> Metrics:
+def compute_metrics(
+    y_true: LabelArray,
+    y_score: Float64Array,
+    threshold: float,
+    probabilities: Float64Array | None = None,
+) -> Metrics:
     """All figures of `Metrics`.
 
     Args:
         y_true: labels 0 or 1, shape [n], n >= 1.
-        y_score: probabilities in [0, 1], shape [n].
+        y_score: scores in [0, 1], shape [n].
         threshold: where the score becomes a yes.
+        probabilities: what log-loss, Brier score and calibration error judge, shape [n], where
+            scores assume another mix of labels than these images have; None: the scores.
     """
+    probabilities = y_score if probabilities is None else probabilities
     cells = np.bincount(2 * y_true + (y_score >= threshold), minlength=4)
     tn, fp, fn, tp = cells.tolist()
     positives = fn + tp
@@ -126,9 +115,9 @@ def compute_metrics(y_true: LabelArray, y_score: Float64Array, threshold: float)
         positives=positives,
         roc_auc=_roc_auc(ranked) if both else None,
         average_precision=_average_precision(ranked) if positives else None,
-        log_loss=log_loss(y_true, y_score),
-        brier_score=float(np.mean((y_score - y_true) ** 2)),
-        ece=expected_calibration_error(y_true, y_score),
+        log_loss=log_loss(y_true, probabilities),
+        brier_score=float(np.mean((probabilities - y_true) ** 2)),
+        ece=expected_calibration_error(y_true, probabilities),
         threshold=float(threshold),
         accuracy=(tn + tp) / len(y_true),
         balanced_accuracy=sum(recalls) / len(recalls),
@@ -154,18 +143,30 @@ def compute_curves(y_true: LabelArray, y_score: Float64Array) -> Curves:
 
 def log_loss(y_true: LabelArray, y_score: Float64Array) -> float:
     """Mean negative log-likelihood in nats; probabilities are kept 1e-15 away from 0 and 1."""
+    return float(np.mean(log_losses(y_true, y_score)))
+
+
+def log_losses(y_true: LabelArray, y_score: Float64Array) -> Float64Array:
+    """Negative log-likelihood of each image in nats, float64 [n]; as `log_loss`."""
     p = np.clip(y_score, _SMALLEST, 1 - _SMALLEST)
-    return float(-np.mean(np.where(y_true == 1, np.log(p), np.log1p(-p))))
+    losses: Float64Array = -np.where(y_true == 1, np.log(p), np.log1p(-p))
+    return losses
 
 
 def expected_calibration_error(
     y_true: LabelArray, y_score: Float64Array, bins: int = _ECE_BINS
 ) -> float:
     """Mean gap between score and observed share over bins of equal width, by bin size."""
-    index = np.minimum((y_score * bins).astype(np.int64), bins - 1)
+    index = calibration_bins(y_score, bins)
     score_sums = np.bincount(index, weights=y_score, minlength=bins)
     label_sums = np.bincount(index, weights=y_true, minlength=bins)
     return float(np.abs(score_sums - label_sums).sum() / len(y_true))
+
+
+def calibration_bins(y_score: Float64Array, bins: int = _ECE_BINS) -> IntArray:
+    """Which of the bins of equal width each probability falls into, int64 [n]."""
+    numbers: IntArray = np.minimum((y_score * bins).astype(np.int64), bins - 1)
+    return numbers
 
 
 def choose_thresholds(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keshikaran.head import C_GRID, fit_head, predict_proba
+from keshikaran.head import C_GRID, fit_head, fit_roughly, predict_proba
 from keshikaran.types import (
     BoolArray,
     Float32Array,
@@ -95,11 +95,10 @@ def out_of_fold_scores(
                 raise ValueError(msg)
             train = (features[others], labels[others])
             judge = (features[held & taught], labels[held & taught])
-            choose = c is None and len(judge[1])
-            grid = C_GRID if choose else (_USUAL_C if c is None else c,)
-            fit = fit_head(*train, *(judge if choose else train), grid=grid)
-            scores[held] = predict_proba(fit.head, features[held])
-            c = fit.c
+            if c is None:
+                c = fit_head(*train, *judge, grid=C_GRID).c if len(judge[1]) else _USUAL_C
+            head = fit_roughly(*train, c or _USUAL_C)
+            scores[held] = predict_proba(head, features[held])
             task.advance()
     return scores
 

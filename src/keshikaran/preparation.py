@@ -5,13 +5,22 @@ Training, auditing, reviewing labels and suggesting what to label next all stand
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keshikaran.backbones import Backbone, Engine, load_backbone, open_engine
+from keshikaran.backbones import (
+    DEFAULT_BACKBONE,
+    Backbone,
+    Engine,
+    load_backbone,
+    open_engine,
+    read_graph,
+)
+from keshikaran.bundle import Bundle
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.errors import BackboneError
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
@@ -96,6 +105,50 @@ def open_cached_tools(workspace: Workspace, options: TrainingOptions) -> Iterato
         recipe = min(recipes, key=lambda recipe: len(tools.cache.missing(recipe, wanted)))
         options = replace(options, precision=recipe.precision, resize_mode=recipe.resize_mode)
         yield replace(tools, featurizer=_featurizer(tools.backbone, options, tools.decoder))
+
+
+@contextmanager
+def open_bundle_tools(
+    workspace: Workspace, bundle: Bundle, options: TrainingOptions
+) -> Iterator[Tools]:
+    """As `open_tools`, for the features that a model file works on.
+
+    Where the file says that its network is one of the package, that one computes what the cache
+    lacks; a file's word about any other network is not taken: its features are kept apart.
+
+    Raises:
+        KeshikaranError: as `open_tools`.
+    """
+    manifest = bundle.manifest
+    options = replace(
+        options,
+        backbone=DEFAULT_BACKBONE,
+        precision=manifest.precision,
+        resize_mode=manifest.resize_mode,
+    )
+    with open_tools(workspace, options) as tools:
+        if tools.backbone.digest != manifest.backbone["digest"]:
+            backbone = bundled_backbone(bundle)
+            featurizer = _featurizer(backbone, options, tools.decoder)
+            tools = replace(tools, backbone=backbone, featurizer=featurizer)
+        yield tools
+
+
+def bundled_backbone(bundle: Bundle) -> Backbone:
+    """The network inside a model file, under a digest of its own."""
+    manifest = bundle.manifest
+    _, signature = read_graph(bundle.model, manifest.model_id)
+    digest = hashlib.sha256(bundle.model).hexdigest()
+    return Backbone(
+        manifest.backbone["name"],
+        digest,
+        bundle.model,
+        manifest.height,
+        manifest.width,
+        signature.outputs["features"][0],
+        "features",
+        manifest.backbone["licence"],
+    )
 
 
 def prepare(tools: Tools, options: TrainingOptions, progress: Progress) -> Prepared:

@@ -6,9 +6,11 @@ confidence, not the observed share.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from keshikaran.errors import BundleError
 from keshikaran.intervals import Estimate, lower_bound, upper_bound, wilson
 from keshikaran.policy import labels_needed
 from keshikaran.types import Label
@@ -86,6 +88,12 @@ class Unreachable:
 
 Outcome = Supported | Unsupported | Unreachable
 
+_KINDS: Mapping[str, type[Supported] | type[Unsupported] | type[Unreachable]] = {
+    "supported": Supported,
+    "unsupported": Unsupported,
+    "unreachable": Unreachable,
+}
+
 
 def judge_false_positive_rate(wrong: int, have: int, asked: float, confidence: float) -> Outcome:
     """The demand `max_false_positive_rate`.
@@ -152,6 +160,27 @@ def judge_budget(expected: Estimate, asked: int) -> Outcome:
         f" (95% interval {expected.low:,.0f} to {expected.high:,.0f})."
     )
     return Supported("review_budget_per_day", asked, expected, a_day, words)
+
+
+def outcome_of(raw: Mapping[str, Any], origin: str) -> Outcome:
+    """An outcome as a model file keeps it.
+
+    Raises:
+        BundleError: it is none of ours.
+    """
+    try:
+        values = dict(raw)
+        observed = values.pop("observed")
+        kind = _KINDS[values.pop("status")]
+        estimate = Estimate(*(observed[name] for name in ("value", "low", "high")))
+        outcome = kind(observed=estimate, **values)
+        judged = [outcome.asked, outcome.promised, estimate.low, estimate.high]
+        if not all(isinstance(value, int | float) for value in judged):
+            raise TypeError
+    except (KeyError, TypeError) as error:
+        msg = f"The model {origin} holds a promise that cannot be read."
+        raise BundleError(msg, "Train again: keshikaran train") from error
+    return outcome
 
 
 def percent(share: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keshikaran.head import sigmoid
+from keshikaran.logistic import sigmoid, softplus
 from keshikaran.types import Float64Array
 
 _ROUNDS = 100
@@ -54,9 +54,3 @@ def _halved(
 
 def _cross_entropy(logits: Float64Array, targets: Float64Array) -> float:
     return float(np.mean(softplus(logits) - targets * logits))
-
-
-def softplus(values: Float64Array) -> Float64Array:
-    """ln(1 + exp(x)) without overflow."""
-    result: Float64Array = np.logaddexp(0.0, values)
-    return result

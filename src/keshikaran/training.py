@@ -6,28 +6,24 @@ gives a frozen dataclass; none knows another.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from keshikaran.bundle import Manifest, SelfTest
+from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.dataset import Dataset, check_counts, check_totals
 from keshikaran.errors import ImageRefusedError
-from keshikaran.evaluate import evaluate
-from keshikaran.export import build_scoring_graph, export_bundle
+from keshikaran.evaluate import Terms, evaluate
+from keshikaran.evaluation import EvaluationReport
+from keshikaran.export import export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead
-from keshikaran.head import FitResult, fit_head
+from keshikaran.head import FitResult, Head, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
-from keshikaran.metrics import EvaluationReport, choose_thresholds
-from keshikaran.pixels import (
-    DEFAULT_LIMITS,
-    EXTENSIONS,
-    PIXEL_CONTRACT_VERSION,
-    Limits,
-)
+from keshikaran.model_card import Facts, manifest_of, model_id_of, settings_of
+from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
 from keshikaran.preparation import (
     Tools,
@@ -38,17 +34,17 @@ from keshikaran.preparation import (
     split_labelled,
 )
 from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
+from keshikaran.scoring_graph import build_scoring_graph
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import stored_scheme
-from keshikaran.store import ImageRecord, Store, Workspace, write_skipped
+from keshikaran.store import ImageRecord, Store, Workspace, group_of, write_skipped
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
     HeadRecipe,
     TrainingOptions,
     TrainingResult,
 )
-from keshikaran.types import Label, Progress, Refusal, SilentProgress
-from keshikaran.version import __version__
+from keshikaran.types import SPLITS, GroupId, Label, Progress, Refusal, SilentProgress, Split
 
 _PARITY_IMAGES = 16
 
@@ -97,11 +93,15 @@ def train(
         check_counts(data.counts(), _where_lost(workspace, refusals))
         with clock.stage("fit"):
             fit = _fit(data, options.recipe)
+        groups = _groups(store, data)
+        with clock.stage("calibrate"):
+            calibrated = _calibrate(data, fit, groups, options.policy)
         with clock.stage("evaluate"):
-            evaluation = _evaluate(data, fit, options.policy)
+            evaluation = _evaluate(data, calibrated, groups, options.policy)
         with clock.stage("bundle"):
-            run = _Run(workspace, tools, options, data, fit, evaluation)
-            manifest = _bundle(run)
+            scheme = stored_scheme(store)
+            facts = Facts(options, tools.backbone, scheme, data, fit, calibrated, evaluation)
+            manifest = _bundle(workspace, tools, facts)
         contradictions = tuple(store.contradictions())
     result = TrainingResult(
         model_id=manifest.model_id,
@@ -113,6 +113,7 @@ def train(
         timing_s={},
         features=features,
         fit=fit,
+        calibrated=calibrated,
         evaluation=evaluation,
         refusals=refusals,
         contradictions=contradictions,
@@ -126,8 +127,8 @@ def train(
 def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) -> None:
     """Write what people look at."""
     content = ReportContent(
-        model_id=result.model_id,
-        settings=_settings(result.manifest),
+        manifest=result.manifest,
+        settings=settings_of(result.manifest),
         images=result.image_figures(),
         split=result.split,
         evaluation=result.evaluation,
@@ -138,18 +139,6 @@ def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) 
     write_html_report(result.report_path, content)
     if tensorboard:
         write_tensorboard_run(workspace.run(result.model_id), content)
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What is known of a run once the head is fitted."""
-
-    workspace: Workspace
-    tools: Tools
-    options: TrainingOptions
-    data: Dataset
-    fit: FitResult
-    evaluation: EvaluationReport
 
 
 def _import_all(
@@ -175,6 +164,17 @@ def _import_all(
             rehash=options.rehash,
         )
     return total
+
+
+_Groups = Mapping[Split, Sequence[GroupId]]
+
+
+def _groups(store: Store, data: Dataset) -> _Groups:
+    """Group of each image of each side, in the order of its rows."""
+    known = store.groups.of_images()
+    return {
+        side: [group_of(data.image_ids[row], known) for row in data.rows(side)] for side in SPLITS
+    }
 
 
 def _count(sources: Sequence[Source]) -> int | None:
@@ -215,91 +215,67 @@ def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
     return fit(*data.part("train"), *data.part("validation"))
 
 
-def _evaluate(data: Dataset, fit: FitResult, policy: Policy) -> EvaluationReport:
-    validation = data.scored("validation", fit.head)
-    thresholds = choose_thresholds(validation.y_true, validation.y_score, policy.review_recall)
-    return evaluate(validation, data.scored("test", fit.head), thresholds)
+def _calibrate(data: Dataset, fit: FitResult, groups: _Groups, policy: Policy) -> CalibratedHead:
+    train = LabelledRows(*data.part("train"), groups["train"])
+    validation = LabelledRows(*data.part("validation"), groups["validation"])
+    return calibrate(fit, train, validation, policy)
 
 
-def _bundle(run: _Run) -> Manifest:
-    """Write the model file; its scores are held against the pipeline's on validation files."""
-    created = datetime.now(UTC)
-    model_id = _model_id(created, run)
-
-    def describe(self_test: SelfTest) -> Manifest:
-        return _manifest(run, model_id, created, self_test)
-
-    return export_bundle(
-        run.workspace.model(model_id),
-        build_scoring_graph(run.tools.backbone, run.fit.head),
-        describe,
-        engine_opener(run.options),
-        _proof(run),
-        run.tools.decoder,
+def _evaluate(
+    data: Dataset, calibrated: CalibratedHead, groups: _Groups, policy: Policy
+) -> EvaluationReport:
+    terms = Terms(
+        calibrated.points.thresholds,
+        calibrated.prevalence,
+        calibrated.label_prevalence,
+        policy.uploads_per_day,
+        calibrated.points.outcomes,
+    )
+    return evaluate(
+        data.scored("validation", calibrated.head),
+        data.scored("test", calibrated.head),
+        terms,
+        groups=groups["test"],
+        uncalibrated=data.scored("test", calibrated.raw).y_score,
     )
 
 
-def _proof(run: _Run) -> list[tuple[bytes, float]]:
+def _bundle(workspace: Workspace, tools: Tools, facts: Facts) -> Manifest:
+    """Write the model file; its scores are held against the pipeline's on validation files."""
+    created = datetime.now(UTC)
+    model_id = model_id_of(created, facts)
+
+    def describe(self_test: SelfTest) -> Manifest:
+        return manifest_of(facts, model_id, created, self_test)
+
+    return export_bundle(
+        workspace.model(model_id),
+        build_scoring_graph(tools.backbone, facts.calibrated.head),
+        describe,
+        engine_opener(facts.options),
+        _proof(tools.store, facts.data, facts.calibrated.head),
+        tools.decoder,
+    )
+
+
+def _proof(store: Store, data: Dataset, head: Head) -> list[tuple[bytes, float]]:
     """Validation files from both ends and the middle of the scores, and their scores.
 
     One that was damaged since its features were computed proves nothing and is left out.
     """
-    rows = run.data.rows("validation")
-    scores = run.data.scores(run.fit.head)[rows]
+    rows = data.rows("validation")
+    scores = data.scores(head)[rows]
     order = scores.argsort(kind="stable")
     step = max(1, len(order) // _PARITY_IMAGES)
     chosen = [int(index) for index in order[::step]]
-    ids = [run.data.image_ids[rows[index]] for index in chosen]
-    extensions = run.tools.store.extension_of(ids)
+    ids = [data.image_ids[rows[index]] for index in chosen]
+    extensions = store.extension_of(ids)
     proof: list[tuple[bytes, float]] = []
     for image_id, index in zip(ids, chosen, strict=True):
         with suppress(ImageRefusedError):
-            data = run.tools.store.blobs.read(image_id, extensions[image_id])
-            proof.append((data, float(scores[index])))
+            file = store.blobs.read(image_id, extensions[image_id])
+            proof.append((file, float(scores[index])))
     return proof
-
-
-def _model_id(created: datetime, run: _Run) -> str:
-    """Time first, so that names sort by age; then a digest of what was learned."""
-    digest = hashlib.sha256(run.fit.head.weights.tobytes())
-    digest.update(
-        repr((run.fit.head.bias, run.tools.backbone.digest, run.options.precision)).encode()
-    )
-    return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
-
-
-def _manifest(run: _Run, model_id: str, created: datetime, self_test: SelfTest) -> Manifest:
-    options, backbone = run.options, run.tools.backbone
-    scheme = stored_scheme(run.tools.store)
-    return Manifest(
-        model_id=model_id,
-        created=created.isoformat(timespec="seconds"),
-        keshikaran_version=__version__,
-        classes={"0": options.policy.acceptable, "1": options.policy.objectionable},
-        thresholds=run.evaluation.thresholds,
-        thresholds_chosen_for=options.policy.thresholds_chosen_for,
-        policy=options.policy.to_dict(),
-        prevalence=run.data.prevalence(),
-        pixel_contract=PIXEL_CONTRACT_VERSION,
-        height=backbone.height,
-        width=backbone.width,
-        resize_mode=options.resize_mode,
-        backbone={
-            "name": backbone.name,
-            "digest": backbone.digest,
-            "licence": backbone.licence,
-        },
-        precision=options.precision,
-        recipe={"name": options.recipe, "c": run.fit.c},
-        training_set={"digest": run.data.digest(), "split_scheme": asdict(scheme)},
-        split={side: dict(counts) for side, counts in run.data.counts().items()},
-        metrics={
-            "validation": run.evaluation.validation.to_dict(),
-            "test": run.evaluation.test.to_dict(),
-        },
-        self_test=self_test,
-        licence=f"backbone weights: {backbone.licence}; head: yours",
-    )
 
 
 def _list_refusals(
@@ -314,29 +290,6 @@ def _list_refusals(
         )
     write_skipped(workspace.skipped, refusals)
     return tuple(refusals)
-
-
-def _settings(manifest: Manifest) -> dict[str, str]:
-    """The run's settings in words, for report and TensorBoard."""
-    c = manifest.recipe["c"]
-    return {
-        "created": manifest.created,
-        "keshikaran": manifest.keshikaran_version,
-        "backbone": f"{manifest.backbone['name']} ({manifest.backbone['digest'][:12]})",
-        "precision": manifest.precision,
-        "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
-        f" contract {manifest.pixel_contract}",
-        "head": manifest.recipe["name"] + ("" if c is None else f", C = {c:g}"),
-        "split scheme": manifest.training_set["split_scheme"]["name"] + _unguarded(manifest),
-        "training set": manifest.training_set["digest"][:12],
-        "prevalence": f"{manifest.prevalence:.4f}",
-        "thresholds": manifest.thresholds_chosen_for,
-    }
-
-
-def _unguarded(manifest: Manifest) -> str:
-    guard = manifest.training_set["split_scheme"]["guard"]
-    return "" if guard else ", copies of test images not kept out of training"
 
 
 class _Clock:

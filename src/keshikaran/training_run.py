@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
 from keshikaran.bundle import Manifest
+from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import SplitCounts
+from keshikaran.evaluation import EvaluationReport
 from keshikaran.featurize import FeatureTable
 from keshikaran.head import FitResult
 from keshikaran.ingest import ImportReport
-from keshikaran.metrics import EvaluationReport
 from keshikaran.pixels import ImageFormat, ResizeMode
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy
@@ -69,7 +70,8 @@ class TrainingResult:
         split_report: what the split did with near-duplicates, and with a split file.
         timing_s: seconds in each stage, and in total.
         features: the table that was trained on.
-        fit: the head and how it came about.
+        fit: the head as it was fitted, and how it came about.
+        calibrated: the head as it decides, its calibration, its thresholds.
         evaluation: all figures.
         refusals: everything that could not be used, and why.
         contradictions: images that are labelled both ways, kept out.
@@ -85,6 +87,7 @@ class TrainingResult:
     timing_s: dict[str, float]
     features: FeatureTable
     fit: FitResult
+    calibrated: CalibratedHead
     evaluation: EvaluationReport
     refusals: tuple[Refusal, ...]
     contradictions: tuple[Contradiction, ...]
@@ -110,6 +113,9 @@ class TrainingResult:
                 "review": self.manifest.thresholds.review,
                 "block": self.manifest.thresholds.block,
             },
+            "prevalence": self.manifest.prevalence,
+            "calibration": self.manifest.calibration,
+            "promises": self.manifest.promises,
             "refusals": [asdict(refusal) for refusal in self.refusals],
         }
 

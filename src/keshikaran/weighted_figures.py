@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from keshikaran.bootstrap import Statistic
-from keshikaran.types import Float64Array, IntArray, LabelArray
+from keshikaran.metrics import calibration_bins
+from keshikaran.types import BoolArray, Float64Array, IntArray, LabelArray
 
 
 def weighted_share(of: Float64Array, among: Float64Array) -> Statistic:
@@ -70,6 +71,49 @@ def weighted_average_precision(labels: LabelArray, scores: Float64Array) -> Stat
         return result
 
     return average
+
+
+def weighted_calibration_error(labels: LabelArray, scores: Float64Array) -> Statistic:
+    """Expected calibration error in bins of equal width.
+
+    Resamples of few images differ from the sample as it differs from the truth, so the interval
+    lies a little too high.
+    """
+    bins = calibration_bins(scores)
+    gaps = np.zeros((len(scores), int(bins.max()) + 1))
+    gaps[np.arange(len(scores)), bins] = scores - labels
+
+    def error(weights: Float64Array) -> Float64Array:
+        found: Float64Array = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
+        return found
+
+    return error
+
+
+def weighted_f1(labels: LabelArray, called: BoolArray) -> Statistic:
+    """Harmonic mean of precision and recall of those called objectionable, bool [n]."""
+    right, wrong = (labels == 1) & called, (labels == 1) != called
+    right, wrong = right.astype(np.float64), wrong.astype(np.float64)
+
+    def figure(weights: Float64Array) -> Float64Array:
+        found = 2 * (weights @ right)
+        whole = found + weights @ wrong
+        result: Float64Array = found / np.where(whole > 0, whole, np.nan)
+        return result
+
+    return figure
+
+
+def weighted_balanced_accuracy(labels: LabelArray, called: BoolArray) -> Statistic:
+    """Mean of the recalls of both classes."""
+    right = (called == (labels == 1)).astype(np.float64)
+    zeros, ones = (weighted_share(right, (labels == label).astype(np.float64)) for label in (0, 1))
+
+    def figure(weights: Float64Array) -> Float64Array:
+        found: Float64Array = (zeros(weights) + ones(weights)) / 2
+        return found
+
+    return figure
 
 
 def _starts(ordered: Float64Array) -> IntArray:

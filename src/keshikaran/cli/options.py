@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shlex
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,7 @@ from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, StoreError, UsageError
 from keshikaran.pixels import FORMATS, ImageFormat, Limits
 from keshikaran.pixels.isolated import Isolation
+from keshikaran.policy import Policy, read_policy
 from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
 
@@ -90,6 +92,16 @@ NoGuardOption = Annotated[
         help="Deal images one by one, copies of test images into train too; for comparison.",
     ),
 ]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="What is objectionable, how common it is, what is asked. Default: policy.toml in"
+        " the workspace, if there is one.",
+        show_default=False,
+    ),
+]
 BackboneOption = Annotated[str, typer.Option(help="A name, or the path of an ONNX file.")]
 SignatureOption = Annotated[
     Path | None,
@@ -127,6 +139,22 @@ def limits_with(accepted: list[ExtraFormat] | None) -> Limits:
 def open_workspace(chosen: Path | None) -> Workspace:
     """The workspace to use; nothing is created yet."""
     return Workspace(workspace_folder(chosen))
+
+
+def chosen_policy(
+    chosen: Path | None, workspace: Path | None, positives: Sequence[str] = ()
+) -> Policy:
+    """The policy file that was named, else the workspace's, else the usual demands.
+
+    Raises:
+        PolicyError: the file cannot be used.
+    """
+    default = open_workspace(workspace).policy
+    if chosen is None and default.is_file():
+        chosen = default
+    if chosen is not None:
+        return read_policy(chosen)
+    return Policy(objectionable=", ".join(positives)) if positives else Policy()
 
 
 def workspace_words(chosen: Path | None) -> str:

@@ -19,11 +19,13 @@ from keshikaran.cli.options import (
     JsonOption,
     MediaDirOption,
     NoGuardOption,
+    PolicyOption,
     PositiveOption,
     RehashOption,
     SaltOption,
     SchemeOption,
     WorkspaceOption,
+    chosen_policy,
     formats_of,
     need_training,
     open_workspace,
@@ -33,7 +35,6 @@ from keshikaran.cli.split import chosen_scheme, say_split
 from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
-from keshikaran.policy import Policy
 from keshikaran.types import SPLITS, Precision, Refusal
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def train_command(
         ),
     ] = None,
     positive: PositiveOption = None,
+    policy: PolicyOption = None,
     media_dir: MediaDirOption = None,
     rehash: RehashOption = False,
     backbone: BackboneOption = DEFAULT_BACKBONE,
@@ -91,7 +93,7 @@ def train_command(
         engine=engine,
         recipe=recipe,
         split=chosen_scheme(scheme, salt, balance=balance, guard=not no_guard),
-        policy=Policy(objectionable=", ".join(positive)) if positive else Policy(),
+        policy=chosen_policy(policy, workspace, positive or ()),
         tensorboard=tensorboard,
         isolation=isolation,
         accept=formats_of(accept),
@@ -125,6 +127,7 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     result(f"{'test ROC AUC':<18} {test.roc_auc:.4f}")
     result(f"{'average precision':<18} {test.average_precision:.4f}")
     result(f"{'calibration error':<18} {test.ece:.4f}")
+    result(f"{'prevalence':<18} {done.manifest.prevalence:.4f}")
     result(f"{'block from':<18} {done.manifest.thresholds.block:.4f}")
     result(f"{'review from':<18} {done.manifest.thresholds.review:.4f}")
     result("")
@@ -132,12 +135,23 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     result(f"{'acceptable':<18} {tn:>10,} {fp:>10,}")
     result(f"{'objectionable':<18} {fn:>10,} {tp:>10,}")
     result("")
+    say_promises(done)
     result(f"{'model':<18} {done.model_path}")
     result(f"{'report':<18} {done.report_path}")
     rate = done.features.images_per_s
     words = f"{rate:,.0f} images/s" if rate else "all features were cached"
     total, fit = done.timing_s["total"], done.timing_s["fit"]
     say(f"Done in {total:.1f} s ({words}), of which the fit took {fit:.1f} s ({fit / total:.0%}).")
+
+
+def say_promises(done: TrainingResult) -> None:
+    """Print what became of each demand of the policy, and what was not calibrated."""
+    for outcome in done.calibrated.points.outcomes:
+        result(f"{outcome.status:<18} {outcome.words}")
+    if done.calibrated.points.outcomes:
+        result("")
+    if done.calibrated.note is not None:
+        say(done.calibrated.note)
 
 
 def say_refusals(refusals: list[Refusal]) -> None:

@@ -11,12 +11,14 @@ from keshikaran.report.contact_sheet import (
     render_contact_sheet,
     write_contact_sheet,
 )
-from keshikaran.report.content import ReportContent
+from keshikaran.report.content import AuditCounts, Picture, ReportContent
 from keshikaran.report.html import render_html, verdict_sentence, write_html_report
 from keshikaran.report.tensorboard import write_tensorboard_run
 
 __all__ = [
+    "AuditCounts",
     "ContactSheet",
+    "Picture",
     "ReportContent",
     "SheetImage",
     "SheetSection",

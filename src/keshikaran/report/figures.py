@@ -10,7 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from keshikaran.metrics import EvaluationReport
+from keshikaran.evaluation import EvaluationReport
+from keshikaran.metrics import Curves, compute_curves
 from keshikaran.types import Float64Array
 
 Tone = Literal["first", "second", "soft"]
@@ -96,7 +97,7 @@ def report_figures(evaluation: EvaluationReport) -> list[Figure]:
 
 def roc_figure(evaluation: EvaluationReport) -> Figure:
     """True against false positive rate on the test images; the dot is the block threshold."""
-    curves, test = evaluation.curves, evaluation.test
+    curves, test = _curves(evaluation), evaluation.test
     (tn, fp), _ = test.confusion_matrix
     return Figure(
         "ROC on test images",
@@ -113,7 +114,7 @@ def roc_figure(evaluation: EvaluationReport) -> Figure:
 
 def precision_recall_figure(evaluation: EvaluationReport) -> Figure:
     """Precision against recall on the test images; the dot is the block threshold."""
-    curves, test = evaluation.curves, evaluation.test
+    curves, test = _curves(evaluation), evaluation.test
     return Figure(
         "Precision and recall on test images",
         "recall",
@@ -184,6 +185,11 @@ def confusion_figure(evaluation: EvaluationReport) -> Figure:
         notes=tuple(notes),
         turned_y_ticks=True,
     )
+
+
+def _curves(evaluation: EvaluationReport) -> Curves:
+    test = evaluation.test_set
+    return compute_curves(test.y_true, test.y_score)
 
 
 def _count_bar(side: int, index: int, count: int, top: int) -> Bar:

@@ -39,7 +39,7 @@ def render_html(content: ReportContent) -> str:
         evaluation=evaluation,
         sentence=verdict_sentence(content),
         rows=[
-            (name, getattr(evaluation.validation, name), getattr(evaluation.test, name))
+            (name, getattr(evaluation.validation, name, None), getattr(evaluation.test, name))
             for name in (*_FIGURES, *_AT_THRESHOLD)
         ],
         figures=report_figures(evaluation),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keshikaran.hashing import write_error
+from keshikaran.metrics import compute_curves
 from keshikaran.report.content import ReportContent
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def _write_steps(writer: SummaryWriter, content: ReportContent) -> None:
 def _write_figures(writer: SummaryWriter, content: ReportContent) -> None:
     evaluation = content.evaluation
     for side, metrics in (("validation", evaluation.validation), ("test", evaluation.test)):
+        if metrics is None:
+            continue
         for name, value in metrics.to_dict().items():
             if isinstance(value, int | float):
                 writer.add_scalar(f"{side}/{name}", value, 0)
@@ -66,7 +69,8 @@ def _write_figures(writer: SummaryWriter, content: ReportContent) -> None:
 
 def _write_roc(writer: SummaryWriter, content: ReportContent) -> None:
     """As a curve over steps, so that TensorBoard can lay those of several runs together."""
-    curves = content.evaluation.curves
+    test = content.evaluation.test_set
+    curves = compute_curves(test.y_true, test.y_score)
     for step in range(_ROC_STEPS + 1):
         at_most = curves.false_positive_rate <= step / _ROC_STEPS
         height = float(curves.true_positive_rate[at_most].max())

@@ -31,6 +31,11 @@ class Workspace:
         """The list of files that could not be used."""
         return self.folder / "skipped.csv"
 
+    @property
+    def policy(self) -> Path:
+        """The operator's policy, if it is kept here."""
+        return self.folder / "policy.toml"
+
     def model(self, model_id: str) -> Path:
         """A model file."""
         return self.folder / "models" / f"{model_id}.onnx"

@@ -1,0 +1,115 @@
+"""What a model file says about the run that made it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from keshikaran.backbones import Backbone
+from keshikaran.bundle import Manifest, SelfTest
+from keshikaran.calibrate import CalibratedHead
+from keshikaran.dataset import Dataset
+from keshikaran.evaluation import EvaluationReport
+from keshikaran.head import FitResult
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.split import SplitScheme
+from keshikaran.training_run import TrainingOptions
+from keshikaran.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a run once its head is judged."""
+
+    options: TrainingOptions
+    backbone: Backbone
+    scheme: SplitScheme
+    data: Dataset
+    fit: FitResult
+    calibrated: CalibratedHead
+    evaluation: EvaluationReport
+
+
+def model_id_of(created: datetime, facts: Facts) -> str:
+    """Time first, so that names sort by age; then a digest of what was learned."""
+    head = facts.calibrated.head
+    digest = hashlib.sha256(head.weights.tobytes())
+    digest.update(
+        repr((head.bias, head.bend, facts.backbone.digest, facts.options.precision)).encode()
+    )
+    return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
+
+
+def manifest_of(facts: Facts, model_id: str, created: datetime, self_test: SelfTest) -> Manifest:
+    """The manifest of the run's bundle."""
+    options, backbone, calibrated = facts.options, facts.backbone, facts.calibrated
+    evaluation = facts.evaluation
+    return Manifest(
+        model_id=model_id,
+        created=created.isoformat(timespec="seconds"),
+        keshikaran_version=__version__,
+        classes={"0": options.policy.acceptable, "1": options.policy.objectionable},
+        thresholds=calibrated.points.thresholds,
+        thresholds_chosen_for=calibrated.points.chosen_for,
+        policy=options.policy.to_dict(),
+        promises=[asdict(outcome) for outcome in calibrated.points.outcomes],
+        prevalence=calibrated.prevalence,
+        calibration={
+            **calibrated.choice.chosen.to_dict(),
+            "label_prevalence": calibrated.label_prevalence,
+            "log_loss": dict(calibrated.choice.log_loss),
+        },
+        reference={},
+        pixel_contract=PIXEL_CONTRACT_VERSION,
+        height=backbone.height,
+        width=backbone.width,
+        resize_mode=options.resize_mode,
+        backbone={
+            "name": backbone.name,
+            "digest": backbone.digest,
+            "licence": backbone.licence,
+        },
+        precision=options.precision,
+        recipe={"name": options.recipe, "c": facts.fit.c},
+        training_set={"digest": facts.data.digest(), "split_scheme": asdict(facts.scheme)},
+        split={side: dict(counts) for side, counts in facts.data.counts().items()},
+        metrics={
+            "validation": evaluation.validation and evaluation.validation.to_dict(),
+            "test": evaluation.test.to_dict(),
+        },
+        self_test=self_test,
+        licence=f"backbone weights: {backbone.licence}; head: yours",
+    )
+
+
+def settings_of(manifest: Manifest) -> dict[str, str]:
+    """The run's settings in words, for report and TensorBoard."""
+    c = manifest.recipe["c"]
+    return {
+        "created": manifest.created,
+        "keshikaran": manifest.keshikaran_version,
+        "backbone": f"{manifest.backbone['name']} ({manifest.backbone['digest'][:12]})",
+        "precision": manifest.precision,
+        "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
+        f" contract {manifest.pixel_contract}",
+        "head": manifest.recipe["name"] + ("" if c is None else f", C = {c:g}"),
+        "calibration": _calibration_words(manifest),
+        "split scheme": manifest.training_set["split_scheme"]["name"] + _unguarded(manifest),
+        "training set": manifest.training_set["digest"][:12],
+        "prevalence": f"{manifest.prevalence:.4f}",
+        "thresholds": manifest.thresholds_chosen_for,
+    }
+
+
+def _calibration_words(manifest: Manifest) -> str:
+    found = manifest.calibration
+    slopes = f"slope {found['below']:.3g}"
+    if found["above"] != found["below"]:
+        slopes = f"slopes {found['below']:.3g} and {found['above']:.3g}"
+    return f"{found['kind']}, {slopes}, shift {found['shift']:+.3g}"
+
+
+def _unguarded(manifest: Manifest) -> str:
+    guard = manifest.training_set["split_scheme"]["guard"]
+    return "" if guard else ", copies of test images not kept out of training"
