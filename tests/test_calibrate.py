@@ -11,6 +11,7 @@ from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.calibration import logits_of, prior_shift
 from keshikaran.head import FitResult, fit_head, predict_proba
 from keshikaran.metrics import expected_calibration_error
+from keshikaran.out_of_fold import assign_folds, out_of_fold_scores
 from keshikaran.policy import Policy
 from keshikaran.types import GroupId
 
@@ -119,3 +120,14 @@ def test_too_few_groups_to_leave_one_out_are_said(
         "Scores are not calibrated: too few images of one label to leave a fold out."
     )
     assert found.judges == 80
+
+
+def test_starting_near_the_answer_does_not_change_it() -> None:
+    rows = _rows(600, 7)
+    fit = _fitted(rows, _rows(80, 8), 0.1)
+    folds = assign_folds(rows.groups, rows.labels)
+    far = out_of_fold_scores(rows.features, rows.labels, folds, 0.1)
+    near = out_of_fold_scores(rows.features, rows.labels, folds, 0.1, near=fit.head)
+    within = predict_proba(fit.head, rows.features)
+    assert np.abs(near - far).max() < 2e-3
+    assert np.abs(near - within).max() > 0.05
