@@ -11,7 +11,7 @@ from keshikaran.client.answers import ServedModel, bad_answer, model_of, predict
 from keshikaran.client.body import Body, Source, name_of
 from keshikaran.client.endpoint import Endpoint
 from keshikaran.client.transport import Transport
-from keshikaran.errors import BusyError, ImageRefusedError, UnreachableError
+from keshikaran.errors import BusyError, ImageRefusedError, UnreachableError, UsageError
 from keshikaran.types import Prediction
 
 _AHEAD = 2
@@ -95,7 +95,11 @@ class Client:
 
         Raises:
             ClientError: as `predict`, at the first image that it concerns.
+            UsageError: `concurrency` is less than 1.
         """
+        if concurrency < 1:
+            msg = f"concurrency must be at least 1, not {concurrency}."
+            raise UsageError(msg, "Give a positive number.")
         waiting: deque[Future[Prediction]] = deque()
         with ThreadPoolExecutor(concurrency, thread_name_prefix="keshikaran-client") as threads:
             try:
