@@ -64,7 +64,7 @@ def failure_of(answer: Answer) -> ClientError | None:
         return None
     said = answer.json()
     code = said.get("code")
-    if not isinstance(code, str):
+    if not isinstance(code, str) or not code:
         return _of_a_stranger(answer)
     if code == "undecided" and isinstance(said.get("prediction"), dict):
         return None
