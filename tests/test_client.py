@@ -37,6 +37,7 @@ from keshikaran.client.answers import Answer, failure_of, prediction_of, retry_a
 from keshikaran.errors import (
     BusyError,
     ClientError,
+    MissingExtraError,
     RequestFailedError,
     UnreachableError,
     UsageError,
@@ -150,6 +151,19 @@ def test_a_file_that_cannot_be_read_is_undecided_and_nobody_is_asked(
         assert (found.verdict, found.score, found.image_id) == ("undecided", None, None)
         assert (found.reason or "").startswith(reason)
     assert client.predict(RED).verdict == "pass"
+
+
+def test_a_file_opened_as_text_is_wrong_usage(client: Client) -> None:
+    with pytest.raises(UsageError, match="opened as text"):
+        client.predict(io.StringIO("text"))  # type: ignore[arg-type]
+    assert client.predict(RED).verdict == "pass"
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError) as caught:
+        Client("http://127.0.0.1:8000")
+    assert 'pip install "keshikaran[client]"' in caught.value.hint
 
 
 def test_model_and_readiness_can_be_asked_for(client: Client) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from keshikaran.errors import ImageRefusedError, UnreachableError
+from keshikaran.errors import ImageRefusedError, UnreachableError, UsageError
 from keshikaran.types import ImageId
 
 Source = str | Path | bytes | BinaryIO
@@ -95,6 +95,7 @@ class Body:
         Raises:
             ImageRefusedError: `unreadable_file`, also if the file has become shorter meanwhile.
             UnreachableError: `timed_out`.
+            UsageError: the file gives text.
         """
         left = self.length
         self._begun = True
@@ -117,9 +118,13 @@ class Body:
 
     def _read(self, size: int) -> bytes:
         try:
-            return self._file.read(size)
+            piece: object = self._file.read(size)
         except (OSError, ValueError) as error:
             raise _unreadable(error) from error
+        if not isinstance(piece, bytes):
+            msg = "The image was opened as text."
+            raise UsageError(msg, 'Open it for reading bytes: open(path, "rb").')
+        return piece
 
     def _measure(self) -> tuple[int | None, int | None]:
         """Where the file stands and how many bytes follow; None where nobody can say."""

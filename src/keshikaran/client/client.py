@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from keshikaran.client.answers import ServedModel, bad_answer, model_of, prediction_of
 from keshikaran.client.body import Body, Source, name_of
 from keshikaran.client.endpoint import Endpoint
-from keshikaran.client.transport import Transport
-from keshikaran.errors import BusyError, ImageRefusedError, UnreachableError, UsageError
+from keshikaran.errors import (
+    BusyError,
+    ImageRefusedError,
+    MissingExtraError,
+    UnreachableError,
+    UsageError,
+)
 from keshikaran.types import Prediction
 
 _AHEAD = 2
@@ -40,6 +46,7 @@ class Client:
 
     Raises:
         UsageError: the address is none, or a number makes no sense.
+        MissingExtraError: urllib3 is not installed.
     """
 
     def __init__(
@@ -52,7 +59,13 @@ class Client:
         connections: int = 8,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        self._transport = Transport(Endpoint(url, token, timeout_s, tries, connections, context))
+        endpoint = Endpoint(url, token, timeout_s, tries, connections, context)
+        if importlib.util.find_spec("urllib3") is None:
+            what = "Asking a server"
+            raise MissingExtraError(what, "client")
+        from keshikaran.client.transport import Transport
+
+        self._transport = Transport(endpoint)
 
     def predict(self, image: Source) -> Prediction:
         """Score one image.
@@ -70,6 +83,7 @@ class Client:
             BusyError: the server had no room.
             UnreachableError: no answer came, or none that is a prediction of these bytes.
             RequestFailedError: the server refuses the request.
+            UsageError: the file was opened as text.
         """
         name = name_of(image)
         try:
