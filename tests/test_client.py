@@ -33,7 +33,8 @@ from client_support import (
     scripted,
 )
 from keshikaran import Client
-from keshikaran.client.answers import Answer, failure_of, prediction_of, retry_after_s
+from keshikaran.client.answers import Answer, failure_of, retry_after_s
+from keshikaran.client.contents import prediction_of
 from keshikaran.errors import (
     BusyError,
     ClientError,

@@ -3,7 +3,7 @@
 Needs urllib3 (extra `client`), and nothing of what runs a model.
 """
 
-from keshikaran.client.answers import ServedModel
 from keshikaran.client.client import Client
+from keshikaran.client.contents import ServedModel
 
 __all__ = ["Client", "ServedModel"]

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from keshikaran.client.answers import ServedModel, bad_answer, model_of, prediction_of
+from keshikaran.client.answers import bad_answer
 from keshikaran.client.body import Body, Source, name_of
+from keshikaran.client.contents import ServedModel, model_of, prediction_of
 from keshikaran.client.endpoint import Endpoint
 from keshikaran.errors import (
     BusyError,
