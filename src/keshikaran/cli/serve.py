@@ -84,10 +84,8 @@ def serve_command(
     public_key: PublicKeyOption = None,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Answer HTTP requests with scores and verdicts, until interrupted."""
-    if any(importlib.util.find_spec(name) is None for name in _SERVE_MODULES):
-        what = "Serving"
-        raise MissingExtraError(what, "serve")
+    """Answer HTTP requests with scores and verdicts, and show a page, until interrupted."""
+    need_serving()
     from keshikaran.web.log import write_to
     from keshikaran.web.server import serve
     from keshikaran.web.settings import ServerSettings
@@ -124,19 +122,42 @@ def serve_command(
         )
 
     def announce(address: str, model_id: str) -> None:
-        if as_json:
-            result(json.dumps({"url": address, "model_id": model_id}))
-            sys.stdout.flush()
-            return
-        token = ' -H "Authorization: Bearer $TOKEN"' if token_file else ""
-        say(f"Serving {printable(model_id)} at {address} (Ctrl-C ends it). Try:")
-        say(
-            f"  curl{token} -H 'Content-Type: image/jpeg' --data-binary @dog.jpg"
-            f" {shlex.quote(address + '/v1/predict')}"
-        )
+        announce_server(address, model_id, as_json=as_json, token=token_file is not None)
 
     write_to()
     serve(settings, load, announce)
+
+
+def need_serving() -> None:
+    """Check that what serves is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in _SERVE_MODULES):
+        what = "Serving"
+        raise MissingExtraError(what, "serve")
+
+
+def announce_server(address: str, model_id: str, *, as_json: bool, token: bool = False) -> None:
+    """Say where the server is: for browsers, and as a `curl` line.
+
+    Args:
+        address: where it listens.
+        model_id: what answers.
+        as_json: for machines, on stdout.
+        token: whether it asks for one.
+    """
+    if as_json:
+        result(json.dumps({"url": address, "model_id": model_id}))
+        sys.stdout.flush()
+        return
+    header = ' -H "Authorization: Bearer $TOKEN"' if token else ""
+    say(f"Serving {printable(model_id)} (Ctrl-C ends it). In a browser: {address}/ Or:")
+    say(
+        f"  curl{header} -H 'Content-Type: image/jpeg' --data-binary @dog.jpg"
+        f" {shlex.quote(address + '/v1/predict')}"
+    )
 
 
 class _Place:

@@ -59,6 +59,7 @@ export class Row {
     this.element.dataset.verdict = verdict;
     const words = make("p", { class: "verdict" }, shape(verdict), VERDICTS[verdict]);
     if (typeof prediction.score !== "number") {
+      this.picture.textContent = "no picture";
       this.#say(words, this.#reason(prediction.reason));
       return;
     }
@@ -69,6 +70,7 @@ export class Row {
   }
 
   failed(words) {
+    this.picture.textContent = "no picture";
     this.element.dataset.verdict = "undecided";
     const said = make("p", { class: "verdict" }, shape("undecided"), VERDICTS.undecided);
     this.#say(said, make("p", { class: "reason" }, `Not judged. ${printable(words)}`));
@@ -94,7 +96,10 @@ export class Row {
       button.setAttribute("aria-pressed", button.ariaPressed === "true" ? "false" : "true");
     });
     this.picture.replaceWith(button);
-    drawWhenSeen(this.canvas, file, () => button.replaceWith(this.picture));
+    drawWhenSeen(this.canvas, file, () => {
+      this.picture.textContent = "no preview";
+      button.replaceWith(this.picture);
+    });
   }
 }
 
