@@ -1,7 +1,7 @@
 """A headless browser for tests of pages, and what axe-core finds in a page.
 
 The browser is the machine's own Chromium (or the one that `KESHIKARAN_BROWSER` names); none is
-downloaded. Where there is none, tests marked with `needs_browser` are skipped.
+downloaded. Where there is none, tests with `BROWSER_MARKS` are skipped.
 """
 
 from __future__ import annotations
@@ -37,12 +37,18 @@ def find_browser() -> str | None:
     return next((path for path in found if path), None)
 
 
-_skip = pytest.mark.skipif(find_browser() is None, reason="this machine has no Chromium")
+BROWSER_MARKS = [
+    pytest.mark.browser,
+    pytest.mark.skipif(find_browser() is None, reason="this machine has no Chromium"),
+]
+"""For `pytestmark` of a file whose tests all drive a browser."""
 
 
 def needs_browser(test: Any) -> Any:
-    """Mark a test that drives a browser."""
-    return pytest.mark.browser(_skip(test))
+    """Mark one test that drives a browser."""
+    for mark in BROWSER_MARKS:
+        test = mark(test)
+    return test
 
 
 @contextmanager

@@ -84,8 +84,17 @@ function retryAfterMs(header) {
   return Number.isNaN(date) ? 1000 : Math.max(0, date - Date.now());
 }
 
+/** Whether the first piece can be read; a file that has gone has length 0, and no slice says so. */
 async function isReadable(file) {
-  return file.slice(0, 1).arrayBuffer().then(() => true, () => false);
+  const reader = file.stream().getReader();
+  try {
+    await reader.read();
+    return true;
+  } catch {
+    return false;
+  } finally {
+    reader.cancel().catch(() => {});
+  }
 }
 
 function mib(bytes) {
