@@ -110,8 +110,8 @@ def test_dropped_images_get_their_verdicts_and_can_be_taken_away(
         assert [words[0].lower() for words in found] == [each.verdict for each in expected]
         for words, each in zip(found[:3], expected, strict=False):
             assert float(words[1]) == pytest.approx(each.score, abs=1e-3)
-        words, code = (page.locator(".result .reason").text_content() or "").rsplit(" ", 1)
-        assert expected[3].reason == f"{code}: {words}"
+        sentence, code = (page.locator(".result .reason").text_content() or "").rsplit(" ", 1)
+        assert expected[3].reason == f"{code}: {sentence}"
 
         answers = json.loads(saved(page, "Download JSON"))
         assert [list(answer) for answer in answers] == [list(each.to_dict()) for each in expected]
