@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,9 +17,14 @@ import pytest
 from bundle_support import packed
 from cli_support import cli
 from keshikaran.cli.serve import _Place
+from keshikaran.demo import make_pictures
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.signature import SignatureCheck
+from keshikaran.training import TrainingResult
 from keshikaran.web import log as web_log
+from keshikaran.web.server import Announce
+from keshikaran.web.service import Load
+from keshikaran.web.settings import ServerSettings
 from serve_support import OTHER_MODEL_ID
 
 Captured = pytest.CaptureFixture[str]
@@ -96,6 +103,47 @@ def test_model_named_to_a_running_server_lies_beside_the_first(tmp_path: Path) -
     assert signed.choose(older.name) == older
     with pytest.raises(UsageError, match="vouches for one file"):
         signed.choose(newer.name)
+
+
+def test_demo_serves_its_model_and_says_what_to_drop(
+    tmp_path: Path, trained: TrainingResult, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training and the server are those of other tests."""
+    served: list[tuple[ServerSettings, str]] = []
+
+    def fake_serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
+        with load(None) as predictor:
+            served.append((settings, predictor.manifest.model_id))
+        announce("http://127.0.0.1:4567", served[0][1])
+
+    monkeypatch.setattr("keshikaran.training.train", lambda *_: trained)
+    monkeypatch.setattr("keshikaran.web.server.serve", fake_serve)
+    pictures = make_pictures(tmp_path / "some", count=2, fresh=2)
+    monkeypatch.setattr("keshikaran.demo.make_pictures", lambda *_, **__: pictures)
+    words = ("demo", "-w", tmp_path / "demo", "--serve", "--port", "0")
+    done = cli(capsys, *words)
+    assert (done.code, served) == (0, [(ServerSettings(port=0), trained.model_id)])
+    assert "pictures that training never saw:" in done.out
+    assert "In a browser: http://127.0.0.1:4567/ " in done.err
+    dropped, broken = re.search(r"Drop the pictures of (\S+) .*\nAnd (\S+),", done.err).groups()  # type: ignore[union-attr]
+    assert {path.parent for path in pictures.fresh} == {Path(dropped)}
+    assert Path(broken).is_file()
+    first, second = cli(capsys, *words, "--json").out.splitlines()
+    assert len(json.loads(first)["predictions"]) == 2
+    assert json.loads(second)["url"] == "http://127.0.0.1:4567"
+
+
+def test_demo_finds_out_first_that_it_cannot_serve(tmp_path: Path, capsys: Captured) -> None:
+    place = ("-w", tmp_path / "demo")
+    done = cli(capsys, "demo", *place, "--port", "8000")
+    assert done.code == 2
+    assert "without --serve" in done.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cli(capsys, "demo", *place, "--serve", "--port", port)
+    assert done.code == 2
+    assert f"port {port} cannot be had" in done.err
+    assert not (tmp_path / "demo").exists()
 
 
 def test_serving_imports_nothing_of_training_or_the_store() -> None:

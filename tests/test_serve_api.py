@@ -609,4 +609,3 @@ def test_page_of_the_description_asks_nobody_else(plain: Api) -> None:
     assert "http://" not in text
     assert "https://" not in text
     assert "POST /v1/predict" in text
-    assert get(plain, "/").headers["location"] == "/docs"

@@ -27,10 +27,8 @@ def serve_command(
     as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Answer HTTP requests with scores and verdicts, until interrupted."""
-    if any(importlib.util.find_spec(name) is None for name in _SERVE_MODULES):
-        what = "Serving"
-        raise MissingExtraError(what, "serve")
+    """Answer HTTP requests with scores and verdicts, and show a page, until interrupted."""
+    need_serving()
     from keshikaran.web.log import write_to
     from keshikaran.web.server import serve
 
@@ -38,21 +36,40 @@ def serve_command(
     place = _Place(options.model, workspace, options.check)
 
     def announce(address: str, model_id: str) -> None:
-        if as_json:
-            result(json.dumps({"url": address, "model_id": model_id}))
-            sys.stdout.flush()
-        else:
-            _say_how_to_ask(address, model_id, with_token=listen.token_file is not None)
+        announce_server(address, model_id, as_json=as_json, token=listen.token_file is not None)
 
     write_to()
     serve(settings, lambda name: options.load(place.choose(name)), announce)
 
 
-def _say_how_to_ask(address: str, model_id: str, *, with_token: bool) -> None:
-    token = ' -H "Authorization: Bearer $TOKEN"' if with_token else ""
-    say(f"Serving {printable(model_id)} at {address} (Ctrl-C ends it). Try:")
+def need_serving() -> None:
+    """Check that what serves is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in _SERVE_MODULES):
+        what = "Serving"
+        raise MissingExtraError(what, "serve")
+
+
+def announce_server(address: str, model_id: str, *, as_json: bool, token: bool = False) -> None:
+    """Say where the server is: for browsers, and as a `curl` line.
+
+    Args:
+        address: where it listens.
+        model_id: what answers.
+        as_json: for machines, on stdout.
+        token: whether it asks for one.
+    """
+    if as_json:
+        result(json.dumps({"url": address, "model_id": model_id}))
+        sys.stdout.flush()
+        return
+    header = ' -H "Authorization: Bearer $TOKEN"' if token else ""
+    say(f"Serving {printable(model_id)} (Ctrl-C ends it). In a browser: {address}/ Or:")
     say(
-        f"  curl{token} -H 'Content-Type: image/jpeg' --data-binary @dog.jpg"
+        f"  curl{header} -H 'Content-Type: image/jpeg' --data-binary @dog.jpg"
         f" {shlex.quote(address + '/v1/predict')}"
     )
 
