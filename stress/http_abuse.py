@@ -104,6 +104,7 @@ _KINDS = {
     3: ("lying, too little", "Content-Length: 1000", "image/jpeg"),
     4: ("lying, just allowed", f"Content-Length: {20 * 1024 * 1024}", "image/jpeg"),
 }
+_LIARS = ("lying, as much as is allowed", f"Content-Length: {20 * 1024 * 1024}", "image/jpeg")
 _PART = (
     f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="f"; filename="a.jpg"\r\n\r\n'
 ).encode()

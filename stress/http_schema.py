@@ -21,6 +21,11 @@ _CONFIG = """
 [checks.positive_data_acceptance]
 # What the description cannot say: bytes that are no image (422), too many files in all (413).
 expected-statuses = ["2xx", "401", "403", "404", "409", "413", "422"]
+
+[[operations]]
+include-name = "POST /v1/predict"
+# The description calls each part `file`; the server takes files of any name.
+checks.negative_data_rejection.expected-statuses = ["200", "4xx"]
 """
 
 

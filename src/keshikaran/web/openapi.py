@@ -206,6 +206,7 @@ def _schemas(settings: ServerSettings) -> Json:
         "Predictions": _object({"predictions": {**many, "maxItems": settings.max_parts}}),
         "Files": {
             **_object({"file": {"type": "array", "items": file, "minItems": 1}}),
+            "description": "Each part is a file, with a filename. Its name does not matter.",
             "additionalProperties": False,
         },
         "Problem": problem,
