@@ -78,9 +78,7 @@ def _requests() -> list[bytes]:
     ]
 
 
-async def _load(
-    server: Server, count: int
-) -> tuple[list[tuple[int, float]], Counter[int]]:
+async def _load(server: Server, count: int) -> tuple[list[tuple[int, float]], Counter[int]]:
     """Samples of (requests answered, MB), and the statuses."""
     answers: Counter[int] = Counter()
     samples: list[tuple[int, float]] = []
@@ -107,9 +105,7 @@ async def _load(
     return samples, answers
 
 
-def _levels(
-    samples: list[tuple[int, float]], count: int, first: int
-) -> tuple[float, list[float]]:
+def _levels(samples: list[tuple[int, float]], count: int, first: int) -> tuple[float, list[float]]:
     """The median about the first mark, and the medians of windows after it.
 
     Children that decode are replaced now and then; a median does not see the moments between.
