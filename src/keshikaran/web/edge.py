@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from keshikaran.web.connections import STATE_KEY, Guard
 from keshikaran.web.log import LOGGER, note
 from keshikaran.web.metrics import REJECTIONS, Metrics
-from keshikaran.web.problems import ClientLeftError, RequestRefusedError
+from keshikaran.web.problems import SAFE_HEADERS, ClientLeftError, RequestRefusedError
 
 NOTES_KEY = "notes"
 """Under this name a request's scope state holds what the log line is to say besides."""
 
 CLIENT_LEFT = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_HEADERS = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 
 class Edge:
