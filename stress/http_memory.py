@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from stress.finding import Finding, Size
 from stress.http_server import Server, Wire, picture, request, started
 
-_COUNTS = {"quick": (400, 200), "full": (20_000, 1_000)}
+_COUNTS = {"quick": (300, 150), "full": (20_000, 1_000)}
 """Requests, and after how many of them the level is taken."""
 _CLIENTS = 6
 _MOST = {"quick": 0.20, "full": 0.05}  # of few samples an allocator's page more counts much

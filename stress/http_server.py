@@ -185,6 +185,18 @@ def request(body: bytes, *, kind: str = "image/jpeg", close: bool = False) -> by
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+async def warm_up(server: Server) -> None:
+    """Work as on any day, so that every decoder there is to be has been started."""
+
+    async def client(seed: int) -> None:
+        wire = await Wire.open(server.port)
+        for _ in range(20):
+            await wire.ask(request(picture(seed, 640, 480)))
+        await wire.close()
+
+    await asyncio.gather(*(client(seed) for seed in range(8)))
+
+
 class Wire:
     """One connection that is kept as long as the server keeps it. Make it with `open`."""
 

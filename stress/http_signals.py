@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from stress.finding import Finding, Size
 from stress.http_server import Server, Wire, picture, request, started, still_there
 
-_ENDS = {"quick": 2, "full": 50}
+_ENDS = {"quick": 1, "full": 50}
 _KILLS = {"quick": 1, "full": 10}
 _DECODER_KILLS = {"quick": 3, "full": 100}
 _CLIENTS = 6
