@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from stress.finding import Finding, Size
 from stress.good_client import GoodClient, Samples
@@ -21,7 +22,7 @@ _LIARS_MB = (64 + 4 * 20) * _MIB / 1e6  # what bodies may have, and each decoder
 _BOUNDARY = "b"
 
 _QUICK = {"header_timeout_s": 1.0, "idle_timeout_s": 1.0, "rate_window_s": 1.0, "linger_s": 0.3}
-_ALONE_S = {"quick": 1.0, "full": 20.0}
+_ALONE_S = {"quick": 0.5, "full": 20.0}
 _MOST_SLOWER = 2.0
 _DEADLINES_S = {"silent": 10.0, "head": 10.0, "idle": 30.0, "body": 30.0, "chunks": 30.0}
 
@@ -29,7 +30,7 @@ _DEADLINES_S = {"silent": 10.0, "head": 10.0, "idle": 30.0, "body": 30.0, "chunk
 def run(size: Size) -> Finding:
     """Ask."""
     uploads, slow = (50, 500) if size == "full" else (16, 60)
-    settings = {} if size == "full" else _QUICK
+    settings: dict[str, Any] = {} if size == "full" else _QUICK
     with TemporaryDirectory() as folder, started(Path(folder), **settings) as server:
         figures, failures = asyncio.run(_scenes(server, uploads, slow, size))
         if not server.is_alive():

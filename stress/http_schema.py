@@ -13,8 +13,8 @@ from typing import Any
 from stress.finding import Finding, Size
 from stress.http_server import Server, started
 
-_CASES = {"quick": 70, "full": 5_000}
-_EXAMPLES = {"quick": 40, "full": 2_500}
+_CASES = {"quick": 40, "full": 5_000}
+_EXAMPLES = {"quick": 25, "full": 2_500}
 """Of each operation; those without parameters have one or two."""
 _TOKEN = "0123456789abcdef0123456789abcdef"
 _CONFIG = """
