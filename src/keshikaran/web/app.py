@@ -106,7 +106,9 @@ class Api:
             return await self._predict_one(request, lease)
 
     async def _predict_one(self, request: Request, lease: Lease) -> Response:
-        data = await read_whole(request.receive, self.settings, lease, self.settings.max_body_bytes)
+        limit = self.settings.max_body_bytes
+        with self._metrics.timed("body"):
+            data = await read_whole(request.receive, self.settings, lease, limit)
         name = name_from(request.headers.get("content-disposition", ""))
         (prediction,) = await self._judge(request, [Upload(name, data)])
         if prediction.verdict == "undecided":
@@ -118,7 +120,8 @@ class Api:
     async def _predict_several(self, request: Request, boundary: bytes, lease: Lease) -> Response:
         limit = self.settings.max_request_bytes
         body = pieces(request.receive, self.settings, lease, limit)
-        uploads = await read_uploads(body, boundary, self.settings)
+        with self._metrics.timed("body"):
+            uploads = await read_uploads(body, boundary, self.settings)
         predictions = await self._judge(request, uploads)
         return JSONResponse({"predictions": [each.to_dict() for each in predictions]})
 
