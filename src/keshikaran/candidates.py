@@ -48,11 +48,14 @@ class Candidate:
         first: number of an image.
         second: number of a later one.
         turns: the turns of the second to try.
+        spreads: how far their features' cosine lies outside that of different photographs, in
+            spreads of the latter.
     """
 
     first: int
     second: int
     turns: tuple[Turn, ...]
+    spreads: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +89,20 @@ def find_candidates(
             to them would seem usual.
     """
     apart = np.ones(len(features), dtype=bool) if apart is None else apart
+    rows = _unit(_whitened(features, np.flatnonzero(apart)))
+    spread = _spread(rows, rows)
     found: dict[tuple[int, int], dict[Turn, None]] = {}
-    for pair in _by_features(features, fresh, apart):
+    for pair in _by_features(rows, spread, fresh):
         found.setdefault(pair, {}).update({"none": None, "mirror": None})
     for pair, turn in _by_sketches(sketches, fresh):
         found.setdefault(pair, {})[turn] = None
-    return [Candidate(*pair, tuple(turns)) for pair, turns in sorted(found.items())]
+    return [
+        Candidate(a, b, tuple(turns), float(rows[a] @ rows[b]) / spread)
+        for (a, b), turns in sorted(found.items())
+    ]
 
 
-def _by_features(
-    features: Float32Array, fresh: np.ndarray, apart: np.ndarray
-) -> list[tuple[int, int]]:
-    rows = _unit(_whitened(features, np.flatnonzero(apart)))
-    spread = _spread(rows, rows)
+def _by_features(rows: Float32Array, spread: float, fresh: np.ndarray) -> list[tuple[int, int]]:
     low, high = (min(_HIGHEST_CUT, spreads * spread) for spreads in _spreads(len(rows)))
     found = _joined(list(_pairs_above(rows, rows, fresh, low)))
     room = max(_ROOM, int(_ROOM_PER_IMAGE * fresh.sum())) + int((found.cosines > high).sum())

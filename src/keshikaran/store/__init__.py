@@ -1,9 +1,9 @@
 """What a workspace remembers.
 
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
-refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
-again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
-reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
+refusals, `groups` which images are copies of one photograph, `suspected` which may be,
+`fingerprints` what need not be read again, `visited` what an entry gave before, `features` caches
+what backbones said and `feature_rows` reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
 `workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
 `catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
 `rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
@@ -30,6 +30,7 @@ from keshikaran.store.records import (
     LabelledImage,
     SetAside,
     SourceEntry,
+    SuspectedPair,
 )
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
@@ -59,6 +60,7 @@ __all__ = [
     "SourceEntry",
     "Store",
     "StoredRows",
+    "SuspectedPair",
     "Workspace",
     "check_store",
     "collect_garbage",

@@ -28,6 +28,7 @@ from keshikaran.store.records import (
     SourceEntry,
 )
 from keshikaran.store.suggested import Suggested
+from keshikaran.store.suspected import Suspected
 from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
@@ -57,6 +58,7 @@ class Store:
         self.fingerprints = Fingerprints(self._db)
         self.visited = Visited(self._db)
         self.groups = Groups(self._catalogue)
+        self.suspected = Suspected(self._catalogue)
         self._labelled: tuple[int | None, list[LabelledImage]] | None = None
         self.suggested = Suggested(self._catalogue)
 
