@@ -97,7 +97,7 @@ def run(place: Workspace, salt: str, seed: int, share: float, *, wrong: bool) ->
         features = _split(tools, SplitScheme(salt=salt))
         sides = store.splits()
         groups = store.groups.of_images()
-        labels = {image.image_id: image.label for image in store.labelled_images()}
+        labels = {image.image_id: image.label for image in store.labels.images()}
         out = {item.image_id for item in store.set_aside()}
         guarded = compare_leaks(features, labels, sides, groups)
         listed, suspects = _listed(tools), _suspects(tools)

@@ -1,5 +1,4 @@
-"""What is wrong with a workspace's labelled images: leaks, copies, suspected copies,
-contradictions, tiny slices.
+"""What is wrong with a workspace's labelled images: leaks, copies, contradictions, tiny slices.
 
 Looks at what the store says and changes nothing.
 """
@@ -160,12 +159,12 @@ def read_facts(store: Store, dealt: Dealt) -> StoreFacts:
     alike = {image_id for pair in suspected for image_id in (pair.first, pair.second)}
     test = [image_id for image_id, side in dealt.sides.items() if side == "test"]
     return StoreFacts(
-        labels={image.image_id: image.label for image in store.labelled_images()},
+        labels={image.image_id: image.label for image in store.labels.images()},
         dealt=dealt,
         groups=groups,
         pairs=store.groups.pairs(),
         suspected=suspected,
-        contradictions=store.contradictions(),
+        contradictions=store.labels.contradictions(),
         places=store.places_of(sorted({*groups, *alike, *test})),
         formats=store.extension_of(test),
     )

@@ -1,7 +1,8 @@
 """Which side each image gets: by group, and without moving one that has a side.
 
 The unit is a group of near-duplicates, and what is suspected to belong to it; an image without
-either is a group of its own. Pure: nothing here knows where images, groups and former sides are kept. docs/split.md tells the rules in words.
+either is a group of its own. Pure: nothing here knows where images, groups and former sides are
+kept. docs/split.md tells the rules in words.
 """
 
 from __future__ import annotations

@@ -139,9 +139,7 @@ def group_images(
         copies = [one for one in findings if one.is_copy]
         suspects = [one for one in findings if not one.is_copy]
         found = groups.record([_pair(image_ids, one) for one in copies])
-        suspected = sources.store.suspected.record(
-            _suspected(image_ids, one) for one in suspects
-        )
+        suspected = sources.store.suspected.record(_suspected(image_ids, one) for one in suspects)
         groups.set_compared(rules, sorted(new))
     return GroupingReport(
         len(image_ids),

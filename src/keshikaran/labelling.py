@@ -151,7 +151,7 @@ def plan_labelling(
     marks = [time.perf_counter()]
     with open_cached_tools(workspace, options) as tools:
         store = tools.store
-        waiting = store.unlabelled_images()
+        waiting = store.labels.unlabelled()
         order = in_random_order(waiting, np.arange(len(waiting)))[:MOST_LOOKED_AT]
         wanted = [waiting[row] for row in order]
         table = featurize(store, tools.cache, tools.featurizer, wanted, progress)
@@ -172,7 +172,7 @@ def plan_labelling(
         picked = {image_id for image_id, why in reasons.items() if "random" not in why}
         curve = _curve(prepared, fit, groups, picked)
         marks.append(time.perf_counter())
-        labels = {image.image_id: image.label for image in store.labelled_images()}
+        labels = {image.image_id: image.label for image in store.labels.images()}
         chosen = [item.image_id for item in found]
         return LabellingPlan(
             suggestions=tuple(found),

@@ -143,7 +143,7 @@ def plan_split(store: Store, scheme: SplitScheme | None = None) -> SplitPlan:
         SourceError: a split file cannot be read.
     """
     scheme = scheme or stored_scheme(store)
-    images, groups, before = store.labelled_images(), store.groups.of_images(), store.splits()
+    images, groups, before = store.labels.images(), store.groups.of_images(), store.splits()
     together = kept_together(groups, store.suspected.pairs())
     stated = None
     if scheme.name == "file":

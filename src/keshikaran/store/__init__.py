@@ -1,13 +1,13 @@
 """What a workspace remembers.
 
-`blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
-refusals, `groups` which images are copies of one photograph, `suspected` which may be,
-`fingerprints` what need not be read again, `visited` what an entry gave before, `features` caches
-what backbones said and `feature_rows` reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
-`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
-`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
-disk.
+`blobs` keeps the image files, `store` says what is known of images, sources, splits and refusals,
+`labelled` what was said about images, `groups` which are copies of one photograph, `suspected`
+which may be, `fingerprints` what need not be read again, `visited` what an entry gave before,
+`features` caches what backbones said and `feature_rows` reads all of it, `array_file` holds arrays
+that are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
+`places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
+`journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
+out of each other's way; `filesystem` knows a network disk.
 """
 
 from keshikaran.store.array_file import read_arrays, write_arrays

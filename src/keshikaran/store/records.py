@@ -102,7 +102,8 @@ class SuspectedPair:
     Attributes:
         first: the smaller image id.
         second: the larger one.
-        turn: as in `DuplicatePair`, and so the next four; None where there is too little to compare.
+        turn: as in `DuplicatePair`, and so the next four; None where there is too little to
+            compare.
         scale: of the second in the first's frame.
         overlap: share of the smaller picture that both show.
         agreement: share of the compared blocks that correlate.
