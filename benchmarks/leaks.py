@@ -109,7 +109,7 @@ def run(place: Workspace, salt: str, seed: int, share: float, *, wrong: bool) ->
 
         features = _split(tools, SplitScheme(salt=salt, guard=False))
         bare = store.splits()
-        there = [copy for copy in planted if bare[copy] == "train"]
+        there = [copy for copy in planted if "train" == bare[copy] != bare[planted[copy]]]
         unguarded = compare_leaks(features, labels, bare, groups)
         findings = _findings(tools)
         leaks = {leak.image_id for leak in findings.leaks}
@@ -177,7 +177,7 @@ def _show(labels: str, runs: list[Run]) -> None:
             "old images that changed sides": total(lambda run: run.moved),
             "other images suspected": total(lambda run: run.suspected_others),
             "other images set aside": total(lambda run: run.others_out),
-            "guard off: on train": total(lambda run: run.trained_unguarded),
+            "guard off: on train, the original is not": total(lambda run: run.trained_unguarded),
             "guard off: named as leaks": total(lambda run: run.leaks_named),
             "guard on again: set aside": total(lambda run: run.aside),
         },
