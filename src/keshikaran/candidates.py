@@ -26,7 +26,7 @@ _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
 _LOW_SPREADS = 6.0
 _HIGH_SPREADS = 15.0
-_ROOM = 100
+_ROOM = 500
 _ROOM_PER_IMAGE = 0.03
 _HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
@@ -66,9 +66,8 @@ class _Pairs:
     columns: IntArray
     cosines: Float32Array
 
-    def above(self, cut: float) -> _Pairs:
-        """Those that are more similar than `cut`."""
-        kept = self.cosines > cut
+    def only(self, kept: IntArray) -> _Pairs:
+        """Those at some places."""
         return _Pairs(self.rows[kept], self.columns[kept], self.cosines[kept])
 
 
@@ -107,8 +106,20 @@ def _by_features(rows: Float32Array, spread: float, fresh: np.ndarray) -> list[t
     found = _joined(list(_pairs_above(rows, rows, fresh, low)))
     room = max(_ROOM, int(_ROOM_PER_IMAGE * fresh.sum())) + int((found.cosines > high).sum())
     if len(found.cosines) > room:
-        found = found.above(float(np.sort(found.cosines)[-room - 1]))
+        found = found.only(_foremost(found, high)[:room])
     return sorted({(min(a, b), max(a, b)) for a, b in _capped(found)})
+
+
+def _foremost(found: _Pairs, high: float) -> IntArray:
+    """Places of pairs by what speaks for a look at them.
+
+    First those above `high`, then those of each image with the one that is most like it: a copy's
+    original nearly always is, however little remains of it. Then all others.
+    """
+    nearest = np.zeros(len(found.cosines), dtype=np.float32)
+    for ends in (found.rows, found.columns):
+        nearest[_best(ends, found.cosines, 1)] = 1
+    return np.argsort(-(found.cosines + nearest + 2 * (found.cosines > high)), kind="stable")
 
 
 def _spreads(n: int) -> tuple[float, float]:

@@ -10,10 +10,11 @@ that are mapped, `skipped_file` is the list for people, `workspace` knows the pa
 out of each other's way; `filesystem` knows a network disk.
 """
 
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.store.array_file import read_arrays, write_arrays
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.feature_rows import FeatureRows, StoredRows
-from keshikaran.store.features import FeatureCache, FeatureRecipe
+from keshikaran.store.features import FeatureCache
 from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
