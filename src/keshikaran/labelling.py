@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keshikaran.dataset import Dataset
-from keshikaran.dealing import hash_side
+from keshikaran.dealing import hash_side, kept_together
 from keshikaran.errors import UsageError
 from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.head import FitResult, Head, fit_head
@@ -282,7 +282,8 @@ def _judging(
     if scheme.name == "seed":
         objects = tools.store.object_ids(image_ids)
         return np.array([seed_side(objects[i]) != "train" for i in image_ids], dtype=bool)
-    together = groups if scheme.guard else {}
+    suspected = tools.store.suspected.pairs()
+    together = kept_together(groups, suspected) if scheme.guard else {}
     smallest: dict[GroupId, ImageId] = {}
     for image_id, group in together.items():
         smallest[group] = min(image_id, smallest.get(group, image_id))

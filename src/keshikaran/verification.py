@@ -73,8 +73,8 @@ class Finding:
         """What speaks for a copy, in spreads of the features of different photographs.
 
         That all blocks agree counts as much as ten spreads. Of 10,262 copies of clothing
-        photographs 58 were left undecided, the weight of all of them was 20.4 or more; so was
-        that of 58 pairs among 3,781 different photographs (docs/duplicates.md).
+        photographs pixels left 58 undecided, each of which weighed 20.4 or more; so do some 60
+        pairs among 3,781 different photographs (docs/adr/0025-suspected-copies.md).
         """
         agreement = _NOTHING_TO_COMPARE if self.evidence is None else self.evidence.agreement
         return self.candidate.spreads + _SPREADS_OF_AGREEMENT * agreement
