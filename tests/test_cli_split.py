@@ -12,7 +12,14 @@ from cli_support import Outcome, cli, talks_in_lines
 from keshikaran.backbones import load_backbone
 from keshikaran.pixels import RESIZE_MODES
 from keshikaran.split import split_images
-from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store, Workspace
+from keshikaran.store import (
+    DuplicatePair,
+    FeatureCache,
+    FeatureRecipe,
+    Store,
+    SuspectedPair,
+    Workspace,
+)
 from keshikaran.training import TrainingResult
 from keshikaran.types import ImageId, Split
 from support import bluish, encode
@@ -301,3 +308,33 @@ def test_audit_shows_the_first_few_of_many(
     assert "… and 3 more (--json lists all)" in done.out
     assert "9 images: " in done.out
     assert "… and 7 more" in done.out
+
+
+def test_suspects_are_told_of_kept_apart_and_named_with_the_evidence(
+    workspace: Path, backbone_file: Path, capsys: Captured
+) -> None:
+    with Store(workspace) as store:
+        train, test = _on(store, "train", 1)[:2], _on(store, "test", 1)[:2]
+        one, other = (sorted(pair) for pair in zip(train, test, strict=True))
+        seen = ("none", 1.0, 0.97, 0.4375, 0.5625)
+        store.suspected.record([SuspectedPair(one[0], one[1], *seen, 2, 24.5)])
+        store.suspected.record([SuspectedPair(*other, *[None] * 5, 2, 21.0)])  # type: ignore[arg-type]
+    done = _run(capsys, backbone_file, workspace, "audit", "--no-figures")
+    assert done.code == 0
+    assert "suspected copies         2 pairs, 2 on different sides" in done.out
+    assert "(features: 24 spreads, agreement 0.44, similarity 0.56)" in done.out
+    assert "(features: 21 spreads, too little to compare)" in done.out
+    assert "Suspected copies on different sides: keshikaran split" in done.err
+    assert done.err.splitlines()[-1].startswith("Next: keshikaran split")
+    done = _run(capsys, backbone_file, workspace, "split")
+    assert "2 images are set aside and take no part: copies" in done.err
+    assert "4 images may be copies of one another; pixels could not tell." in done.err
+    done = _run(capsys, backbone_file, workspace, "audit", "--no-figures")
+    assert "suspected copies         2 pairs, 0 on different sides" in done.out
+    assert f"{min(train)[:12]}  perhaps a copy of" in done.out
+    assert "on no side, set aside" in done.out
+    found = json.loads(_run(capsys, backbone_file, workspace, "split", "--no-guard", "--json").out)
+    assert (found["suspected"], found["suspected_leaks"] + found["leaks"]) == (4, 2)
+    done = _run(capsys, backbone_file, workspace, "split")  # the scheme stays as it is
+    assert "2 images on train may be copies of validation or test images" in done.err
+    assert "To deal near-duplicates together: keshikaran split --scheme hash" in done.err

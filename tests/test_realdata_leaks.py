@@ -81,7 +81,7 @@ def _suspects(findings: Findings) -> set[ImageId]:
 
 
 def _named(findings: Findings, planted: dict[ImageId, ImageId]) -> bool:
-    """Whether each copy is in a group with the image that it is a copy of, or a pair of suspects."""
+    """Whether each copy is in a group, or under suspicion, with the image that it copies."""
     pairs = {frozenset(m.image_id for m in one.members) for one in findings.suspected}
     group_of = {m.image_id: g.group_id for g in findings.groups for m in g.members}
     return all(
