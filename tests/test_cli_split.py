@@ -318,7 +318,8 @@ def test_suspects_are_told_of_kept_apart_and_named_with_the_evidence(
         one, other = (sorted(pair) for pair in zip(train, test, strict=True))
         seen = ("none", 1.0, 0.97, 0.4375, 0.5625)
         store.suspected.record([SuspectedPair(one[0], one[1], *seen, 2, 24.5)])
-        store.suspected.record([SuspectedPair(*other, *[None] * 5, 2, 21.0)])  # type: ignore[arg-type]
+        nothing = (None, None, None, None, None)
+        store.suspected.record([SuspectedPair(other[0], other[1], *nothing, 2, 21.0)])
     done = _run(capsys, backbone_file, workspace, "audit", "--no-figures")
     assert done.code == 0
     assert "suspected copies         2 pairs, 2 on different sides" in done.out
