@@ -166,7 +166,7 @@ class _Server:
 
     async def _reload_model(self) -> None:
         with contextlib.suppress(KeshikaranError):  # noted where it was raised
-            await self._api.service.reload(None)
+            await self._api.service.reload_again()
 
 
 class _Uvicorn(uvicorn.Server):

@@ -46,7 +46,8 @@ class Service:
     def __init__(self, load: Load, settings: ServerSettings, metrics: Metrics) -> None:
         self._load, self._settings, self._metrics = load, settings, metrics
         self._waiting = 0
-        self._loading = False
+        self._loading = asyncio.Lock()
+        self._asked = False
         self._current = _Loaded(load(None), settings, metrics)
 
     @property
@@ -91,22 +92,47 @@ class Service:
             RequestRefusedError: `reload_running`.
             KeshikaranError: it cannot be loaded; the present one stays.
         """
-        if self._loading:
+        if self._loading.locked():
             raise RequestRefusedError("reload_running", "A model is being loaded.", "Wait for it.")
-        self._loading = True
+        async with self._loading:
+            before = await self._replace(name)
+        manifest = self.manifest
+        await before.retire()
+        return manifest
+
+    async def reload_again(self) -> None:
+        """Load the usual model once more; what is being loaded now is waited for.
+
+        However often it is asked for before it begins, it is done once.
+
+        Raises:
+            KeshikaranError: it cannot be loaded; the present one stays.
+        """
+        if self._asked:
+            return
+        self._asked = True
+        async with self._loading:
+            self._asked = False
+            before = await self._replace(None)
+        await before.retire()
+
+    async def _replace(self, name: str | None) -> _Loaded:
+        """Let another model answer.
+
+        Returns:
+            The one before it.
+        """
+        note(logging.INFO, "loading_model")
         try:
             predictor = await asyncio.to_thread(self._load, name)
         except KeshikaranError as error:
             self._metrics.reloaded("refused")
             note(logging.ERROR, "model_refused", detail=error.what, hint=error.hint)
             raise
-        finally:
-            self._loading = False
         before, self._current = self._current, _Loaded(predictor, self._settings, self._metrics)
         self._metrics.reloaded("done")
         note(logging.INFO, "model_loaded", model_id=self.manifest.model_id)
-        await before.retire()
-        return predictor.manifest
+        return before
 
     async def close(self) -> None:
         """End the threads and the processes that decode."""
