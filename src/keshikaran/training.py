@@ -22,6 +22,7 @@ from keshikaran.export import export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead
 from keshikaran.head import FitResult, Head, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
+from keshikaran.judging import with_slices
 from keshikaran.model_card import Facts, manifest_of, model_id_of, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
@@ -98,6 +99,7 @@ def train(
             calibrated = _calibrate(data, fit, groups, options.policy)
         with clock.stage("evaluate"):
             evaluation = _evaluate(data, calibrated, groups, options.policy)
+            evaluation = with_slices(evaluation, tools, groups["test"], progress)
         with clock.stage("bundle"):
             scheme = stored_scheme(store)
             facts = Facts(options, tools.backbone, scheme, data, fit, calibrated, evaluation)

@@ -3,11 +3,11 @@
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
 refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
 again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
-reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
-`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
-`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
-disk.
+reads all of it, `looks` and `traits` tell what images have in common, `array_file` holds arrays
+that are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
+`places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
+`journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
+out of each other's way; `filesystem` knows a network disk.
 """
 
 from keshikaran.store.array_file import read_arrays, write_arrays
@@ -19,6 +19,7 @@ from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.groups import Groups, group_of
+from keshikaran.store.looks import Look, Looks
 from keshikaran.store.places import place_of
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
 from keshikaran.store.records import (
@@ -33,6 +34,7 @@ from keshikaran.store.records import (
 )
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
+from keshikaran.store.traits import StoredTraits, Traits
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [
@@ -54,11 +56,15 @@ __all__ = [
     "ImageRecord",
     "LabelEvent",
     "LabelledImage",
+    "Look",
+    "Looks",
     "RebuildReport",
     "SetAside",
     "SourceEntry",
     "Store",
     "StoredRows",
+    "StoredTraits",
+    "Traits",
     "Workspace",
     "check_store",
     "collect_garbage",

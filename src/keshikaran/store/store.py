@@ -28,6 +28,7 @@ from keshikaran.store.records import (
     SourceEntry,
 )
 from keshikaran.store.suggested import Suggested
+from keshikaran.store.traits import Traits
 from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
 
@@ -59,6 +60,7 @@ class Store:
         self.groups = Groups(self._catalogue)
         self._labelled: tuple[int | None, list[LabelledImage]] | None = None
         self.suggested = Suggested(self._catalogue)
+        self.traits = Traits(self._db)
 
     def __enter__(self) -> Store:
         return self
