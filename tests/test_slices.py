@@ -119,7 +119,7 @@ def test_a_model_without_a_weak_spot_is_seldom_warned_of() -> None:
             )
             for _ in range(300)
         ]
-        figures = slice_figures(_test_set(labels, scores), traits, _CUTS)
+        figures = slice_figures(_test_set(labels.tolist(), scores.tolist()), traits, _CUTS)
         warned += any(item.warning for item in figures)
     assert warned <= 6  # of 60, where 3 are expected at most
 

@@ -55,6 +55,9 @@ def serve_command(
     max_parts: Annotated[int, typer.Option(min=1, help="Image files in one request.")] = 16,
     queue: Annotated[int, typer.Option(min=1, help="Images that wait or are at work.")] = 32,
     cache: Annotated[int, typer.Option(min=0, help="Answers to remember.")] = 0,
+    drift_window: Annotated[
+        int, typer.Option(min=0, help="Compare so many images at a time with the labelled ones.")
+    ] = 1000,
     body_timeout_s: Annotated[float, typer.Option(help="Until an upload is complete.")] = 60.0,
     min_body_rate: Annotated[int, typer.Option(help="Bytes a second of an upload.")] = 2048,
     max_connections: Annotated[int, typer.Option(min=1, help="Open connections.")] = 1000,
@@ -103,6 +106,7 @@ def serve_command(
         body_memory_bytes=body_memory_mib * _MIB,
         max_waiting=queue,
         cache_size=cache,
+        drift_window=drift_window,
         body_timeout_s=body_timeout_s,
         min_body_rate=min_body_rate,
         max_connections=max_connections,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,7 +14,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from keshikaran.drift import DriftFigures
 from keshikaran.types import Prediction
+from keshikaran.web.drift_metrics import DriftCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -27,6 +30,8 @@ class Metrics:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._registry = registry
+        self._drift = DriftCollector()
+        registry.register(self._drift)
         self._requests = Counter(
             "keshikaran_requests",
             "Requests, by route, status and problem code (empty where there was none).",
@@ -108,6 +113,10 @@ class Metrics:
         """This model answers from now on."""
         self._model.clear()
         self._model.labels(model_id).set(time.time())
+
+    def drift(self, figures: Callable[[], DriftFigures] | None) -> None:
+        """Where to ask about drift from now on; None shows nothing of it."""
+        self._drift.figures = figures
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -16,6 +16,7 @@ from keshikaran.hashing import image_id_of
 from keshikaran.manifest import Manifest
 from keshikaran.predictor import Predictor
 from keshikaran.types import ImageId, Prediction
+from keshikaran.web.drift_watch import watch_drift
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload
@@ -48,7 +49,7 @@ class Service:
         self._waiting = 0
         self._loading = False
         self._cache = _Cache(settings.cache_size)
-        self._current = _Loaded(load(None), metrics)
+        self._current = _Loaded(load(None), metrics, settings.drift_window)
 
     @property
     def manifest(self) -> Manifest:
@@ -103,7 +104,10 @@ class Service:
             raise
         finally:
             self._loading = False
-        before, self._current = self._current, _Loaded(predictor, self._metrics)
+        before, self._current = (
+            self._current,
+            _Loaded(predictor, self._metrics, self._settings.drift_window),
+        )
         self._cache.clear()
         self._metrics.reloaded("done")
         note(logging.INFO, "model_loaded", model_id=self.manifest.model_id)
@@ -146,8 +150,9 @@ class Service:
 class _Loaded:
     """A model and its threads."""
 
-    def __init__(self, predictor: Predictor, metrics: Metrics) -> None:
+    def __init__(self, predictor: Predictor, metrics: Metrics, drift_window: int) -> None:
         predictor.watch_stages(metrics.stage)
+        metrics.drift(watch_drift(predictor, drift_window))
         metrics.model(predictor.manifest.model_id)
         self.predictor = predictor
         self.threads = ThreadPoolExecutor(
