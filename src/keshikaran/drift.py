@@ -15,7 +15,7 @@ A figure counts as drift where it is above what chance explains *and* large enou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from threading import Lock
@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from keshikaran.drift_reference import Coordinates, DriftReference
-from keshikaran.types import Float32Array, Float64Array
+from keshikaran.types import Float32Array, Float64Array, FloatArray
 
 DriftState = Literal["warming up", "steady", "drifting"]
 DRIFT_STATES: tuple[DriftState, ...] = get_args(DriftState)
@@ -145,7 +145,7 @@ class ScoreDrift:
 
     def __init__(self, reference: DriftReference, window: int) -> None:
         self._window = window
-        shares: list[Float64Array] = [
+        shares = [
             (item.scores + 0.5) / (item.images + 0.5 * len(item.scores))
             for item in reference.classes
         ]
@@ -167,7 +167,7 @@ class ScoreDrift:
         shares: Float64Array = (counts + 0.5) / (self._window + 0.5 * counts.shape[1])
         return shares
 
-    def _chance_limit(self, reference: DriftReference, shares: list[Float64Array]) -> float:
+    def _chance_limit(self, reference: DriftReference, shares: Sequence[FloatArray]) -> float:
         """What windows of the same kind stay below, but for `CHANCE` of them."""
         rng = np.random.default_rng(0)
         mix = reference.prevalence
