@@ -1,8 +1,8 @@
 """Does the drift watch keep quiet about photographs of the known kind, and how soon does it speak?
 
-In each of several rounds the clothing photographs are dealt anew: 1,500 teach a head, 400 choose its
-regularisation, 800 are what a model file would keep as its reference, and the rest come in
-as uploads. Uploads of the known kind must not be called drift; after them come uploads of another
+In each of several rounds the clothing photographs are dealt anew: 1,500 teach a head, 400 choose
+its regularisation, 800 are what a model file would keep as its reference, and the rest come in as
+uploads. Uploads of the known kind must not be called drift; after them come uploads of another
 kind, and it is counted how many it takes until the watch says so.
 """
 
@@ -236,15 +236,16 @@ def _cost(item: Round) -> dict[str, Any]:
     watch = DriftWatch(item.reference, 1_000)
     made = time.perf_counter() - started
     times = []
-    for score, row in zip(scores.tolist(), item.live, strict=True):
-        started = time.perf_counter()
-        watch.add(score, row)
-        times.append(time.perf_counter() - started)
+    for _ in range(3):
+        for score, row in zip(scores.tolist(), item.live, strict=True):
+            started = time.thread_time()
+            watch.add(score, row)
+            times.append(time.thread_time() - started)
     return {
         "making a watch, ms": made * 1e3,
         "an image, mean, ms": statistics.fmean(times) * 1e3,
         "an image, median, ms": statistics.median(times) * 1e3,
-        "an image, slowest, ms": max(times) * 1e3,
+        "an image, 99 of 100 below, ms": float(np.quantile(times, 0.99)) * 1e3,
     }
 
 

@@ -38,7 +38,8 @@ LEAST_PSI = 0.2
 LEAST_DISTANCE = 0.5
 _LEAVE = 0.8
 _LOOKS_A_WINDOW = 50
-_SIMULATIONS = 2_000
+_SIMULATIONS = 10_000
+_TAIL = (1e-2, 1e-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +178,7 @@ class ScoreDrift:
             expected += weight * (drawn + 0.5) / (item.images + 0.5 * len(share))
         counts = rng.multinomial(self._window, self._expected / self._expected.sum(), _SIMULATIONS)
         found = _psi(self._shares(counts), expected)
-        return _quantile_like(found, 1 - CHANCE)
+        return _far_quantile(found, CHANCE)
 
 
 class FeatureDrift:
@@ -227,12 +228,15 @@ def _psi(found: Float64Array, expected: Float64Array) -> Float64Array:
     return values
 
 
-def _quantile_like(values: Float64Array, share: float) -> float:
-    """A far quantile of values that are spread as a multiple of chi-square."""
-    mean, variance = float(values.mean()), float(values.var())
-    if variance <= 0:
-        return mean
-    return variance / (2 * mean) * _chi_square(share, 2 * mean**2 / variance)
+def _far_quantile(values: Float64Array, chance: float) -> float:
+    """What is exceeded with a small chance, from a tail that falls exponentially (as chi-square's).
+
+    A chi-square fitted by its moments lies too low: with few images in a bin, the logarithm makes
+    the tail heavier.
+    """
+    near, far = np.quantile(values, [1 - share for share in _TAIL])
+    steps = np.log(_TAIL[1] / chance) / np.log(_TAIL[0] / _TAIL[1])
+    return float(far + steps * (far - near))
 
 
 def _chi_square(share: float, freedom: float) -> float:

@@ -23,7 +23,7 @@ MOST_BYTES = 200_000
 _MOST_DIM = 65_536
 _MOST_BINS = 50
 _MOST_IMAGES = 2**40
-_MOST = 1e30
+_MOST = 1e15
 _KEYS = {"version", "prevalence", "edges", "dim", "centre", "steps", "directions", "classes"}
 _CLASS_KEYS = {"images", "scores", "mean", "covariance"}
 
