@@ -163,17 +163,19 @@ def _quiet(rounds: list[Round]) -> dict[str, Any]:
             windows += len(item.live) / window
         rows[f"new, window {window}: windows"] = windows
         rows[f"new, window {window}: alarms"] = alarms
-    window, alarms, images, last = 1_000, 0, 0, []
-    for seed, item in enumerate(rounds):
-        rng = np.random.default_rng(seed)
-        drawn = item.known[rng.integers(0, len(item.known), _LONG)]
-        found, figures = _alarms(item, drawn, window)
-        alarms, images = alarms + found, images + _LONG
-        last.append(figures)
-    rows[f"drawn again, window {window}: windows"] = images / window
-    rows[f"drawn again, window {window}: alarms"] = alarms
-    rows["psi, mean"] = statistics.fmean(item.psi or 0 for item in last)
-    rows["distance, mean"] = statistics.fmean(item.distance or 0 for item in last)
+    for window in (100, 250, 1_000):
+        alarms, last = 0, []
+        for seed, item in enumerate(rounds):
+            rng = np.random.default_rng(seed)
+            drawn = item.known[rng.integers(0, len(item.known), _LONG)]
+            found, figures = _alarms(item, drawn, window)
+            alarms += found
+            last.append(figures)
+        rows[f"drawn again, window {window}: windows"] = len(rounds) * _LONG / window
+        rows[f"drawn again, window {window}: alarms"] = alarms
+        rows[f"drawn again, window {window}: psi, mean"] = statistics.fmean(
+            f.psi or 0 for f in last
+        )
     return rows
 
 

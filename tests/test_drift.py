@@ -131,14 +131,16 @@ def test_many_threads_may_add_at_once() -> None:
     assert watch.figures().images == 400
 
 
+def _noting(told: list[str]) -> Callable[[DriftFigures], None]:
+    return lambda figures: told.append(figures.state)
+
+
 def test_false_alarms_are_rare() -> None:
     alarms = 0
     features, _, scores = images(10_000, seed=12)
     for window in (100, 500):
         told: list[str] = []
-        watch = DriftWatch(
-            reference(), window, lambda figures, told=told: told.append(figures.state)
-        )
+        watch = DriftWatch(reference(), window, _noting(told))
         for score, row in zip(scores.tolist(), features, strict=True):
             watch.add(score, row)
         alarms += told.count("drifting")
@@ -301,7 +303,7 @@ def test_a_covariance_that_is_none_is_refused(sign: float) -> None:
 
 def test_a_reference_that_is_no_object_is_refused() -> None:
     with pytest.raises(BundleError, match="bad reference"):
-        parse_manifest(manifest(reference=[]).to_json(), "model.onnx")  # type: ignore[arg-type]
+        parse_manifest(manifest(reference=[]).to_json(), "model.onnx")
 
 
 def test_a_reference_of_another_network_is_refused() -> None:
