@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
-import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +16,9 @@ from bundle_support import packed
 from cli_support import cli
 from keshikaran.cli.serve import _Place
 from keshikaran.errors import BundleError, UsageError
-from keshikaran.predictor import Predictor
 from keshikaran.signature import SignatureCheck
 from keshikaran.web import log as web_log
-from serve_support import BLUE, MULTIPART, OTHER_MODEL_ID, RED, form
-from support import encode, reddish
+from serve_support import OTHER_MODEL_ID
 
 Captured = pytest.CaptureFixture[str]
 
@@ -47,59 +39,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
     path.write_bytes(packed())
     return path
-
-
-def test_every_way_to_ask_gives_the_same_score(
-    model: Path, tmp_path: Path, capsys: Captured
-) -> None:
-    """Python, command line, HTTP raw and HTTP multipart; started and ended as people do."""
-    files = {
-        "a.png": RED,
-        "b.jpg": BLUE,
-        "c.webp": encode(reddish(3), "WEBP"),
-        "d.png": b"no picture",
-    }
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    paths = [tmp_path / name for name in files]
-    lines = cli(capsys, "predict", *paths, "--model", model, "--json").out.splitlines()
-    by_command = [json.loads(line) for line in lines]
-    with Predictor.load(model) as predictor:
-        by_python = [predictor.predict(data).to_dict() for data in files.values()]
-    command = [sys.executable, "-m", "keshikaran", "serve", "--model", str(model), "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        assert running.stderr is not None
-        talk = [running.stderr.readline() for _ in range(3)]
-        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(talk))
-        assert found is not None
-        url = found.group() + "/v1/predict"
-        assert any(line.startswith("  curl ") and url in line for line in talk)
-        raw = [_post(url, data, {"content-type": "image/png"}) for data in files.values()]
-        together = _post(url, form(*files.items()), MULTIPART)["predictions"]
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=20) == 0
-    raw[3] = raw[3]["prediction"]
-    for answers in zip(by_python, by_command, raw, together, strict=True):
-        assert len({answer["image_id"] for answer in answers}) == 1
-        assert len({answer["verdict"] for answer in answers}) == 1
-        assert all(list(answer) == list(answers[0]) for answer in answers)
-        if answers[0]["score"] is not None:
-            score = pytest.approx(answers[0]["score"], abs=1e-3)
-            assert all(answer["score"] == score for answer in answers)
-    assert [answer["path"] for answer in together] == list(files)
-    assert by_python[3]["verdict"] == "undecided"
-
-
-def _post(url: str, body: bytes, headers: dict[str, str]) -> Any:
-    request = urllib.request.Request(url, body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return json.loads(error.read())
 
 
 def test_public_address_without_tokens_is_wrong_usage(model: Path, capsys: Captured) -> None:

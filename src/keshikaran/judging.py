@@ -143,7 +143,7 @@ def _if_both(scored: ScoredSet) -> ScoredSet | None:
 def _uncalibrated(manifest: Manifest, head: Head, scores: Float64Array) -> Float64Array | None:
     """Probabilities before calibration, where the map can be undone."""
     found = manifest.calibration
-    if head.bend is not None or found["kind"] == "none" or found["above"] <= 0:
+    if head.bend is not None or found["above"] <= 0:
         return None
     moved = prior_shift(_inside(found["label_prevalence"]), _inside(manifest.prevalence))
     return sigmoid((logits_of(scores) - moved - found["shift"]) / found["above"])
