@@ -35,7 +35,7 @@ from keshikaran.types import Float32Array, GroupId, LabelArray, SilentProgress
 
 _TAUGHT, _CHOOSING, _JUDGING = 1_500, 400, 800
 _ALTERED = 300
-_LONG = 100_000
+_LONG = 40_000
 _MOST_DELAY = 3_000
 
 
