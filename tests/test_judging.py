@@ -42,6 +42,8 @@ def test_a_model_is_worth_the_same_as_when_it_was_trained(
     assert now.test.confusion_matrix == then.test.confusion_matrix
     assert now.operating == then.operating
     assert now.promises == then.promises
+    assert [asdict(item) for item in now.slices] == [asdict(item) for item in then.slices]
+    assert now.slices
     assert then.validation is not None
     assert now.validation is not None
     assert now.validation.confusion_matrix == then.validation.confusion_matrix

@@ -239,6 +239,7 @@ def _check_fit(manifest: Manifest, signature: GraphSignature, origin: str) -> No
         and len(features) == 1
         and answers == min(SELF_TEST_FEATURES, features[0])
     )
-    if not (shapes_fit and outputs_fit):
+    reference_fits = not manifest.reference or (manifest.reference["dim"],) == features
+    if not (shapes_fit and outputs_fit and reference_fits):
         msg = f"{origin}: the graph does not fit its manifest."
         raise BundleError(msg, "The file is damaged; copy it again.")

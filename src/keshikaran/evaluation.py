@@ -29,7 +29,9 @@ class SliceFigures:
         recall: share of the objectionable ones at or above `review`.
         false_positive_rate: share of the acceptable ones at or above `block`.
         roc_auc: within the slice; None when a class is missing.
-        warning: why it is far off the other test images, in words; None where it is not.
+        warning: how it is worse than the other test images, in words; None where nothing shows
+            that it is.
+        too_few: whether it has too few images of either label to say.
     """
 
     kind: SliceKind
@@ -40,6 +42,7 @@ class SliceFigures:
     false_positive_rate: Estimate
     roc_auc: Estimate | None
     warning: str | None = None
+    too_few: bool = False
 
 
 @dataclass(frozen=True, slots=True)

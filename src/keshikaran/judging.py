@@ -5,7 +5,8 @@ Nothing is decoded where features are cached, and nothing is fitted: the head co
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -21,8 +22,10 @@ from keshikaran.metrics import ScoredSet
 from keshikaran.preparation import Tools
 from keshikaran.promises import outcome_of
 from keshikaran.scoring_graph import read_head
+from keshikaran.slices import slice_figures
 from keshikaran.split import stored_scheme
 from keshikaran.store import group_of
+from keshikaran.traits import read_traits
 from keshikaran.types import Float64Array, GroupId, ImageId, Label, Progress, Split
 
 _JUDGING: tuple[Split, ...] = ("validation", "test")
@@ -75,8 +78,28 @@ def judge(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> Judg
         groups=groups,
         uncalibrated=_uncalibrated(manifest, head, test.y_score),
     )
+    evaluation = with_slices(evaluation, tools, groups, progress)
     foreign = manifest.training_set.get("split_scheme") != asdict(stored_scheme(tools.store))
     return Judgement(manifest, evaluation, features, groups, foreign)
+
+
+def with_slices(
+    evaluation: EvaluationReport, tools: Tools, groups: Sequence[GroupId], progress: Progress
+) -> EvaluationReport:
+    """The same with figures of what test images have in common.
+
+    Args:
+        evaluation: its test images are the workspace's.
+        tools: of that workspace.
+        groups: of near-duplicates, in the order of `evaluation.test_set`.
+        progress: told of test images that were never looked at.
+
+    Raises:
+        StoreError: the workspace cannot be read or written.
+    """
+    test = evaluation.test_set
+    traits = read_traits(tools.store, tools.cache, tools.decoder, test.image_ids, progress)
+    return replace(evaluation, slices=slice_figures(test, traits, evaluation.thresholds, groups))
 
 
 def terms_of(manifest: Manifest) -> Terms:

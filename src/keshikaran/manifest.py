@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from keshikaran.drift_reference import reference_of
 from keshikaran.errors import BundleError
 from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
 from keshikaran.types import Precision, Thresholds
@@ -227,6 +228,15 @@ def _is_calibration(value: object) -> bool:
     )
 
 
+def _is_reference(value: object) -> bool:
+    """Nothing, or one that can be read."""
+    if not isinstance(value, dict):
+        return False
+    if value:
+        reference_of(value)
+    return True
+
+
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_object, value))
 
@@ -267,7 +277,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "promises": _are_objects,
     "prevalence": _is_share,
     "calibration": _is_calibration,
-    "reference": _is_object,
+    "reference": _is_reference,
     "pixel_contract": lambda value: _is_whole(value, 1),
     "height": _is_side,
     "width": _is_side,

@@ -10,6 +10,7 @@ from keshikaran.backbones import Backbone
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import Dataset
+from keshikaran.drift_reference import DriftReference
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.head import FitResult
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION
@@ -29,6 +30,7 @@ class Facts:
     fit: FitResult
     calibrated: CalibratedHead
     evaluation: EvaluationReport
+    reference: DriftReference | None = None
 
 
 def model_id_of(created: datetime, facts: Facts) -> str:
@@ -60,7 +62,7 @@ def manifest_of(facts: Facts, model_id: str, created: datetime, self_test: SelfT
             "label_prevalence": calibrated.label_prevalence,
             "log_loss": dict(calibrated.choice.log_loss),
         },
-        reference={},
+        reference={} if facts.reference is None else facts.reference.to_dict(),
         pixel_contract=PIXEL_CONTRACT_VERSION,
         height=backbone.height,
         width=backbone.width,

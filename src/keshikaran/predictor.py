@@ -18,6 +18,7 @@ from keshikaran.pixels.isolated import Isolation, open_decoder
 from keshikaran.recognition import Recognizer, check_fit
 from keshikaran.stage_times import Record, timed
 from keshikaran.types import (
+    Float32Array,
     ImageId,
     KnownImage,
     Precision,
@@ -29,6 +30,9 @@ from keshikaran.types import (
 
 Image = str | Path | bytes
 """An image file: its path, or its bytes."""
+
+Seen = Callable[[float, Float32Array], None]
+"""Called with an image's score and the features of its first view, float32 [D]; must not raise."""
 
 _logger = logging.getLogger("keshikaran")
 
@@ -71,6 +75,7 @@ class Predictor:
         sketched = memory is not None
         self._pipeline = Pipeline(self._decoder, engine, self.manifest.pixels, sketched)
         self._recognizer: Recognizer | None = None
+        self._seen: Seen | None = None
         if memory is not None:
             check_fit(memory, self.manifest, engine)
             self._recognizer = Recognizer(memory, self._decoder)
@@ -129,6 +134,14 @@ class Predictor:
         """
         self._pipeline = timed(self._pipeline, record)
 
+    def watch_images(self, seen: Seen) -> None:
+        """Have score and features of each image that the network answers told, from now on.
+
+        Args:
+            seen: called in the thread that asked.
+        """
+        self._seen = seen
+
     def close(self) -> None:
         """End what decodes; nothing can be predicted afterwards."""
         self._decoder.close()
@@ -175,6 +188,8 @@ class Predictor:
     def _prediction(self, result: Inferred[_Job]) -> Prediction:
         job, outputs = result.key, result.outputs
         answer = self._answer(job, outputs)
+        if self._seen is not None and outputs is not None:
+            self._seen(outputs.score(), outputs["features"][0])
         verdict = verdict_of(answer.score, self.thresholds)
         reason = str(result.refusal) if result.refusal is not None else None
         if verdict == "undecided":

@@ -12,9 +12,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.dataset import Dataset, check_counts, check_totals
+from keshikaran.drift_reference import DriftReference
+from keshikaran.drift_summary import UnseenImages, summarise
 from keshikaran.errors import ImageRefusedError
 from keshikaran.evaluate import Terms, evaluate
 from keshikaran.evaluation import EvaluationReport
@@ -22,6 +26,7 @@ from keshikaran.export import export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead
 from keshikaran.head import FitResult, Head, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
+from keshikaran.judging import with_slices
 from keshikaran.model_card import Facts, manifest_of, model_id_of, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
@@ -98,9 +103,19 @@ def train(
             calibrated = _calibrate(data, fit, groups, options.policy)
         with clock.stage("evaluate"):
             evaluation = _evaluate(data, calibrated, groups, options.policy)
+            evaluation = with_slices(evaluation, tools, groups["test"], progress)
         with clock.stage("bundle"):
             scheme = stored_scheme(store)
-            facts = Facts(options, tools.backbone, scheme, data, fit, calibrated, evaluation)
+            facts = Facts(
+                options,
+                tools.backbone,
+                scheme,
+                data,
+                fit,
+                calibrated,
+                evaluation,
+                _reference(data, calibrated, groups),
+            )
             manifest = _bundle(workspace, tools, facts)
         contradictions = tuple(store.labels.contradictions())
     result = TrainingResult(
@@ -238,6 +253,18 @@ def _evaluate(
         groups=groups["test"],
         uncalibrated=data.scored("test", calibrated.raw).y_score,
     )
+
+
+def _reference(data: Dataset, calibrated: CalibratedHead, groups: _Groups) -> DriftReference | None:
+    """What validation and test images look like, for the server to compare uploads with."""
+    rows = np.concatenate([data.rows("validation"), data.rows("test")])
+    unseen = UnseenImages(
+        data.features[data.starts[rows]],
+        data.labels[rows],
+        data.scores(calibrated.head)[rows],
+        [*groups["validation"], *groups["test"]],
+    )
+    return summarise(data.part("train")[0], unseen, calibrated.prevalence)
 
 
 def _bundle(workspace: Workspace, tools: Tools, facts: Facts) -> Manifest:

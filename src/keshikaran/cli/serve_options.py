@@ -53,6 +53,9 @@ class LimitOptions:
     max_parts: Annotated[int, typer.Option(min=1, help="Image files in one request.")] = 16
     queue: Annotated[int, typer.Option(min=1, help="Images that wait or are at work.")] = 32
     cache: Annotated[int, typer.Option(min=0, help="Answers to remember.")] = 0
+    drift_window: Annotated[
+        int, typer.Option(min=0, help="Images to compare with the labelled ones; 0: none.")
+    ] = 1000
     body_timeout_s: Annotated[float, typer.Option(help="Until an upload is complete.")] = 60.0
     min_body_rate: Annotated[int, typer.Option(help="Bytes a second of an upload.")] = 2048
     max_connections: Annotated[int, typer.Option(min=1, help="Open connections.")] = 1000
@@ -82,6 +85,7 @@ def settings_of(listen: ListenOptions, limits: LimitOptions) -> ServerSettings:
         body_memory_bytes=limits.body_memory_mib * _MIB,
         max_waiting=limits.queue,
         cache_size=limits.cache,
+        drift_window=limits.drift_window,
         body_timeout_s=limits.body_timeout_s,
         min_body_rate=limits.min_body_rate,
         max_connections=limits.max_connections,

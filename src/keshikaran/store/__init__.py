@@ -3,7 +3,8 @@
 `blobs` keeps the image files, `store` says what is known of images, sources, splits and refusals,
 `labelled` what was said about images, `groups` which are copies of one photograph, `suspected`
 which may be, `fingerprints` what need not be read again, `visited` what an entry gave before,
-`features` caches what backbones said and `feature_rows` reads all of it, `array_file` holds arrays
+`features` caches what backbones said and `feature_rows` reads all of it, `looks` and `traits` tell
+what images have in common, `array_file` holds arrays
 that are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
 `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
 `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
@@ -20,6 +21,7 @@ from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.groups import Groups, group_of
+from keshikaran.store.looks import Look, Looks
 from keshikaran.store.places import place_of
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
 from keshikaran.store.records import (
@@ -35,6 +37,7 @@ from keshikaran.store.records import (
 )
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
+from keshikaran.store.traits import StoredTraits, Traits
 from keshikaran.store.workspace import Workspace, workspace_folder
 
 __all__ = [
@@ -56,12 +59,16 @@ __all__ = [
     "ImageRecord",
     "LabelEvent",
     "LabelledImage",
+    "Look",
+    "Looks",
     "RebuildReport",
     "SetAside",
     "SourceEntry",
     "Store",
     "StoredRows",
+    "StoredTraits",
     "SuspectedPair",
+    "Traits",
     "Workspace",
     "check_store",
     "collect_garbage",

@@ -17,6 +17,7 @@ from keshikaran.recipe import FeatureRecipe
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store.database import Database
 from keshikaran.store.feature_rows import FeatureRows
+from keshikaran.store.looks import Looks
 from keshikaran.store.schema import FEATURE_MIGRATIONS
 from keshikaran.types import (
     Float32Array,
@@ -43,6 +44,7 @@ class FeatureCache:
 
     def __init__(self, path: Path) -> None:
         self._db = open_cache(path)
+        self.looks = Looks(self._db)
 
     def __enter__(self) -> FeatureCache:
         return self

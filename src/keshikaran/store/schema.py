@@ -253,4 +253,16 @@ FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE identity (id TEXT NOT NULL)",
         "INSERT INTO identity VALUES (lower(hex(randomblob(16))))",
     ),
+    (
+        # What an image turned out to be once it was decoded; both NULL where it cannot be.
+        """
+        CREATE TABLE looks (
+            pixel_contract INTEGER NOT NULL,
+            image_id TEXT NOT NULL,
+            frames INTEGER,
+            greyscale INTEGER,
+            PRIMARY KEY (pixel_contract, image_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )

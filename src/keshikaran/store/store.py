@@ -27,6 +27,7 @@ from keshikaran.store.records import (
 )
 from keshikaran.store.suggested import Suggested
 from keshikaran.store.suspected import Suspected
+from keshikaran.store.traits import Traits
 from keshikaran.store.visited import Visited
 from keshikaran.types import ImageId, Refusal, Split, chunks_of
 
@@ -59,6 +60,7 @@ class Store:
         self.groups = Groups(self._catalogue)
         self.suspected = Suspected(self._catalogue)
         self.suggested = Suggested(self._catalogue)
+        self.traits = Traits(self._db)
 
     def __enter__(self) -> Store:
         return self

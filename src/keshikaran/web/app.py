@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, Router
@@ -137,7 +139,8 @@ class Api:
         if request.method == "POST":
             return await self._load_model(request)
         self._need_token(request)
-        return Response(self.service.manifest.to_json(), media_type="application/json")
+        manifest = replace(self.service.manifest, reference={})  # 70 kB that say nothing to people
+        return Response(manifest.to_json(), media_type="application/json")
 
     async def _load_model(self, request: Request) -> Response:
         if self._admins is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import get_args
 
@@ -16,7 +16,9 @@ from prometheus_client import (
     generate_latest,
 )
 
+from keshikaran.drift import DriftFigures
 from keshikaran.types import Prediction, Verdict
+from keshikaran.web.drift_metrics import DriftCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STAGES = ("body", "queue", "decode", "infer")
@@ -39,6 +41,8 @@ class Metrics:
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self._registry = registry
+        self._drift = DriftCollector()
+        registry.register(self._drift)
         self._requests = Counter(
             "keshikaran_requests",
             "Requests, by route, status and problem code (empty where there was none).",
@@ -139,6 +143,10 @@ class Metrics:
             self._rejected.labels(code)
         for outcome in ("done", "refused"):
             self._reloads.labels(outcome)
+
+    def drift(self, figures: Callable[[], DriftFigures] | None) -> None:
+        """Where to ask about drift from now on; None shows nothing of it."""
+        self._drift.figures = figures
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

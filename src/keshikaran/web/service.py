@@ -16,6 +16,7 @@ from keshikaran.hashing import image_id_of
 from keshikaran.manifest import Manifest
 from keshikaran.predictor import Predictor
 from keshikaran.types import ImageId, Prediction
+from keshikaran.web.drift_watch import watch_drift
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload
@@ -172,6 +173,7 @@ class _Loaded:
 
     def __init__(self, predictor: Predictor, settings: ServerSettings, metrics: Metrics) -> None:
         predictor.watch_stages(metrics.stage)
+        metrics.drift(watch_drift(predictor, settings.drift_window))
         metrics.model(predictor.manifest.model_id)
         self.predictor = predictor
         self.cache = _Cache(settings.cache_size)

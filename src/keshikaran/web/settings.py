@@ -6,11 +6,12 @@ import ipaddress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from keshikaran.drift import DEFAULT_WINDOW, LEAST_WINDOW, MOST_WINDOW
 from keshikaran.errors import UsageError
 
 _MIB = 1024 * 1024
 _MAX_PORT = 65_535
-_MAY_BE_ZERO = {"port", "drain_s", "cache_size"}
+_MAY_BE_ZERO = {"port", "drain_s", "cache_size", "drift_window"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ServerSettings:
         max_parts: image files in one request.
         body_memory_bytes: bodies in memory, all requests together.
         max_waiting: images that wait for a thread or are at work, all requests together.
+        drift_window: images that are compared with the labelled ones at a time; 0 compares none.
         cache_size: answers that are remembered by the digest of the file; 0 remembers none.
         header_timeout_s: until a request's head is complete, from its first byte, or from the
             start of the connection.
@@ -60,6 +62,7 @@ class ServerSettings:
     body_memory_bytes: int = 64 * _MIB
     max_waiting: int = 32
     cache_size: int = 0
+    drift_window: int = DEFAULT_WINDOW
     header_timeout_s: float = 8.0
     max_header_bytes: int = 32 * 1024
     idle_timeout_s: float = 25.0
@@ -85,6 +88,9 @@ class ServerSettings:
         if self.port > _MAX_PORT:
             msg = f"port must be at most {_MAX_PORT}, not {self.port}."
             raise UsageError(msg, "0 takes a free one.")
+        if self.drift_window and not LEAST_WINDOW <= self.drift_window <= MOST_WINDOW:
+            msg = f"drift_window must be 0 or {LEAST_WINDOW} to {MOST_WINDOW:,}."
+            raise UsageError(msg, "Fewer images say little; 0 turns the drift watch off.")
         self._check_order()
         if not is_loopback(self.host) and self.token_file is None:
             msg = f"Everyone who reaches {self.host} could use this server: it asks for no token."
