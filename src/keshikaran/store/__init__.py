@@ -3,11 +3,11 @@
 `blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
 refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
 again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
-reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
-`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
-`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
-disk.
+reads all of it, `rival_scores` caches what other models said, `array_file` holds arrays that are
+mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and `places`
+are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and `journal`,
+told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them out of each
+other's way; `filesystem` knows a network disk.
 """
 
 from keshikaran.store.array_file import read_arrays, write_arrays
@@ -31,6 +31,7 @@ from keshikaran.store.records import (
     SetAside,
     SourceEntry,
 )
+from keshikaran.store.rival_scores import RivalKey, RivalScore, RivalScores
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
 from keshikaran.store.workspace import Workspace, workspace_folder
@@ -55,6 +56,9 @@ __all__ = [
     "LabelEvent",
     "LabelledImage",
     "RebuildReport",
+    "RivalKey",
+    "RivalScore",
+    "RivalScores",
     "SetAside",
     "SourceEntry",
     "Store",

@@ -1,0 +1,211 @@
+"""Rivals against a model: judge → ask each rival what is not known yet → compare.
+
+Rivals are asked about validation and test images only: some take a tenth of a second an image. What
+they say is kept in the workspace, every few seconds, so that an interruption loses little and a
+second run is quick.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keshikaran.baselines import Rival, open_rival
+from keshikaran.bundle import read_bundle
+from keshikaran.compare import compare
+from keshikaran.comparison import Comparison, Entrant, Ground
+from keshikaran.judging import Judgement, judge
+from keshikaran.manifest import Manifest
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.pixels.isolated import Isolation
+from keshikaran.policy import Policy, policy_of
+from keshikaran.preparation import Tools, open_bundle_tools
+from keshikaran.store import RivalKey, RivalScore, RivalScores, Workspace, group_of
+from keshikaran.training_run import TrainingOptions
+from keshikaran.types import Float64Array, ImageId, Progress
+
+_COMMIT_EVERY_S = 2.0
+_WAY_OF_ASKING = 1  # raise it when what a rival is handed, or what is made of its answer, changes
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A model and what it was held against.
+
+    Attributes:
+        judgement: what the model is worth by itself.
+        comparisons: one for each rival, in the order they were named.
+    """
+
+    judgement: Judgement
+    comparisons: tuple[Comparison, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the single images, ready for JSON."""
+        test = self.judgement.evaluation.test
+        return {
+            "model_id": self.judgement.manifest.model_id,
+            "images": test.images,
+            "objectionable": test.positives,
+            "foreign": self.judgement.foreign,
+            "comparisons": [one.to_dict() for one in self.comparisons],
+        }
+
+
+def compare_model(
+    workspace: Workspace,
+    model: Path,
+    names: Sequence[str],
+    progress: Progress,
+    isolation: Isolation = "process",
+) -> Contest:
+    """Judge a model file on the workspace's test set, and rivals on the same images.
+
+    Args:
+        workspace: with labelled images that have sides.
+        model: the model file.
+        names: what `baselines.open_rival` takes.
+        progress: told of each image that is featurized or scored.
+        isolation: where images are decoded.
+
+    Raises:
+        KeshikaranError: as `judging.judge` and `compare_all`.
+    """
+    bundle = read_bundle(model)
+    options = TrainingOptions(isolation=isolation)
+    with open_bundle_tools(workspace, bundle, options) as tools:
+        judgement = judge(tools, bundle, str(model), progress)
+        found = compare_all(names, workspace, tools, judgement, progress, isolation)
+    return Contest(judgement, found)
+
+
+def compare_all(
+    names: Sequence[str],
+    workspace: Workspace,
+    tools: Tools,
+    judgement: Judgement,
+    progress: Progress,
+    isolation: Isolation = "process",
+) -> tuple[Comparison, ...]:
+    """Hold rivals against a model that has been judged.
+
+    Args:
+        names: what `baselines.open_rival` takes; one that is named twice is compared once.
+        workspace: where scores are kept.
+        tools: the same that the model was judged with.
+        judgement: of the model.
+        progress: told of each image that is scored.
+        isolation: where images are decoded for model files.
+
+    Raises:
+        UsageError: a name means nothing.
+        MissingExtraError: a rival's package is not installed.
+        SourceError: a list of scores cannot be used.
+        BundleError: a model file cannot be used, or the model's policy cannot be read.
+        NotEnoughImagesError: there is no validation set, or a rival could not score it.
+        StoreError: the disk is full or the workspace cannot be written.
+    """
+    sides = _Sides.of(tools, judgement)
+    ground = sides.ground(tools, judgement)
+    found = []
+    for name in dict.fromkeys(names):
+        with closing(open_rival(name, tools.store, tools.decoder, isolation)) as rival:
+            scores = ask(rival, workspace, [*sides.validation, *sides.test], progress)
+            found.append(compare(ground, _entrant(rival, sides, scores)))
+    return tuple(found)
+
+
+def ask(
+    rival: Rival, workspace: Workspace, image_ids: Sequence[ImageId], progress: Progress
+) -> Mapping[ImageId, RivalScore]:
+    """What a rival says of stored images; only those are scored of which that is not known.
+
+    Raises:
+        StoreError: what it says cannot be kept.
+    """
+    if not rival.card.cached:
+        return {one.image_id: one for one in rival.score(image_ids)}
+    version = f"{rival.card.version} ({_WAY_OF_ASKING})"
+    key = RivalKey(rival.card.name, version, PIXEL_CONTRACT_VERSION)
+    with RivalScores(workspace.rivals) as cache:
+        known = cache.known(key)
+        missing = [image_id for image_id in image_ids if image_id not in known]
+        if missing:
+            with progress.task(rival.card.name, len(missing)) as task:
+                for one in _kept(cache, key, rival.score(missing)):
+                    known[one.image_id] = one
+                    task.advance()
+    return known
+
+
+def _kept(cache: RivalScores, key: RivalKey, scores: Iterable[RivalScore]) -> Iterator[RivalScore]:
+    """The same scores; what has come is kept now and then, and at the end, however that comes."""
+    waiting: list[RivalScore] = []
+    kept_at = time.monotonic()
+    try:
+        for one in scores:
+            waiting.append(one)
+            if time.monotonic() - kept_at > _COMMIT_EVERY_S:
+                cache.put(key, waiting)
+                waiting, kept_at = [], time.monotonic()
+            yield one
+    finally:
+        cache.put(key, waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Images that the model was judged on, and those that choose thresholds."""
+
+    validation: list[ImageId]
+    test: list[ImageId]
+
+    @classmethod
+    def of(cls, tools: Tools, judgement: Judgement) -> _Sides:
+        sides = tools.store.splits()
+        decoded = judgement.features.image_ids
+        validation = [one for one in decoded if sides.get(one) == "validation"]
+        return cls(validation, judgement.evaluation.test_set.image_ids)
+
+    def ground(self, tools: Tools, judgement: Judgement) -> Ground:
+        manifest, test = judgement.manifest, judgement.evaluation.test_set
+        labels = tools.store.labels_of(self.validation)
+        known = tools.store.groups.of_images()
+        return Ground(
+            np.array([labels[one] for one in self.validation], dtype=np.int8),
+            [group_of(one, known) for one in self.validation],
+            test.y_true,
+            judgement.groups,
+            test.y_score,
+            judgement.evaluation.thresholds,
+            _policy(manifest),
+            judgement.evaluation.prevalence,
+        )
+
+
+def _policy(manifest: Manifest) -> Policy:
+    return policy_of(manifest.policy, manifest.model_id)
+
+
+def _entrant(rival: Rival, sides: _Sides, scores: Mapping[ImageId, RivalScore]) -> Entrant:
+    def column(image_ids: Sequence[ImageId]) -> Float64Array:
+        values = (scores[one].score for one in image_ids)
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    card = rival.card
+    return Entrant(
+        card.name,
+        card.version,
+        card.licence,
+        card.meaning,
+        card.scale,
+        column(sides.validation),
+        column(sides.test),
+        rival.notes(),
+    )
