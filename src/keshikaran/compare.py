@@ -91,7 +91,7 @@ def compare(ground: Ground, entrant: Entrant) -> Comparison:
         difference=gaps,
         better=better,
         words=_words(entrant.name, yours, rival, gaps.roc_auc, better),
-        notes=(*entrant.notes, *_notes(entrant.name, unscored, len(labels), tuned)),
+        notes=(*entrant.notes, *_notes(entrant.name, unscored, len(labels), tuned), *_rare(yours)),
     )
 
 
@@ -208,6 +208,17 @@ def _words(name: str, yours: SideFigures, rival: SideFigures, gap: Estimate, bet
         f" {_share(yours.found)}) and stops {_share(rival.stopped)} of the acceptable images"
         f" (yours: {_share(yours.stopped)}). Area under the ROC curve, yours minus its: {area}:"
         f" {verdicts[better]}."
+    )
+
+
+def _rare(figures: SideFigures) -> tuple[str, ...]:
+    """What to think of recalls at 1% false positives where few images are acceptable."""
+    found = figures.recall_at
+    if found.supported:
+        return ()
+    return (
+        f"{found.have:,} acceptable test images are too few to speak of {percent(found.rate)} false"
+        f" positives: it takes {found.needed:,}. Take recalls at that rate as rough.",
     )
 
 

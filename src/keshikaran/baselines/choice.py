@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from keshikaran.baselines.model_file import ModelFileRival
-from keshikaran.baselines.nudenet import NAME as NUDENET
-from keshikaran.baselines.nudenet import open_nudenet
-from keshikaran.baselines.opennsfw import NAME as OPENNSFW
-from keshikaran.baselines.opennsfw import open_opennsfw
+from keshikaran.baselines.nudenet import NUDENET
+from keshikaran.baselines.opennsfw import OPENNSFW
 from keshikaran.baselines.packages import PackageRival
 from keshikaran.baselines.rival import Rival
 from keshikaran.baselines.score_file import ScoreFileRival
@@ -18,10 +15,7 @@ from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.store import Store
 
-PACKAGES: dict[str, Callable[[Store, Decoder, Limits], PackageRival]] = {
-    OPENNSFW: open_opennsfw,
-    NUDENET: open_nudenet,
-}
+PACKAGES = {package.distribution: package for package in (OPENNSFW, NUDENET)}
 """Ready-made models by the name of their package."""
 
 
@@ -42,7 +36,7 @@ def open_rival(name: str, store: Store, decoder: Decoder, isolation: Isolation) 
     """
     limits = Limits(formats=DEFAULT_LIMITS.formats | store.formats())
     if name in PACKAGES:
-        return PACKAGES[name](store, decoder, limits)
+        return PackageRival(PACKAGES[name], store, decoder, limits)
     path = Path(name)
     if path.suffix.lower() == ".csv":
         return ScoreFileRival(path, store)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
-from keshikaran.baselines.packages import PackageRival, load_package
-from keshikaran.baselines.rival import RivalCard
-from keshikaran.pixels import Decoder, Limits
-from keshikaran.store import Store
+from keshikaran.baselines.packages import Package, ScoreView
 from keshikaran.types import UInt8Array
-
-NAME = "nudenet"
 
 EXPOSED = frozenset(
     {
@@ -25,17 +22,12 @@ EXPOSED = frozenset(
 feet, armpits, bellies, a man's chest, and what is covered."""
 
 
-def open_nudenet(store: Store, decoder: Decoder, limits: Limits) -> PackageRival:
-    """Load it.
+def _load(module: ModuleType) -> ScoreView:
+    """A detector says what it sees where; it has no score for an image.
 
-    A detector says what it sees where; it has no score for an image. Here that is the highest score
-    of a detection in `EXPOSED`, and 0 without one: one exposed part is enough, and boxes exclude
-    each other too little for a sum or a product to mean anything.
-
-    Raises:
-        MissingExtraError: the package is not installed.
+    Here that is the highest score of a detection in `EXPOSED`, and 0 without one: one exposed part
+    is enough, and boxes exclude each other too little for a sum or a product to mean anything.
     """
-    module, version = load_package("nudenet", NAME)
     detector = module.NudeDetector()
 
     def score(picture: UInt8Array) -> float:
@@ -43,11 +35,14 @@ def open_nudenet(store: Store, decoder: Decoder, limits: Limits) -> PackageRival
         found = detector.detect(blue_first)
         return max((float(one["score"]) for one in found if one["class"] in EXPOSED), default=0.0)
 
-    card = RivalCard(
-        NAME,
-        version,
-        "MIT by its metadata, AGPL-3.0 by its licence file",
-        "number",
-        "the highest score of an exposed part",
-    )
-    return PackageRival(card, score, store, decoder, limits)
+    return score
+
+
+NUDENET = Package(
+    "nudenet",
+    "nudenet",
+    "MIT by its metadata, AGPL-3.0 by its licence file",
+    "number",
+    "the highest score of an exposed part",
+    _load,
+)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
@@ -13,6 +15,7 @@ from types import ModuleType
 import numpy as np
 
 from keshikaran.baselines.rival import RivalCard
+from keshikaran.comparison import Scale
 from keshikaran.errors import PASSING_REASONS, MissingExtraError
 from keshikaran.inference import Inferred, Pipeline, infer_many
 from keshikaran.pixels import Decoder, Limits, OwnSizeDecoder, PixelSpec
@@ -26,6 +29,30 @@ _logger = logging.getLogger("keshikaran")
 
 ScoreView = Callable[[UInt8Array], float]
 """One picture, uint8 [H, W, 3], RGB → its score."""
+
+Loader = Callable[[ModuleType], ScoreView]
+"""Loads a network from its imported package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package and what is asked of it.
+
+    Attributes:
+        distribution: its name on PyPI, and the rival's.
+        module: what is imported.
+        licence: of package and network.
+        scale: whether its scores are meant as probabilities.
+        meaning: what its score is, in words.
+        load: called when there is something to score.
+    """
+
+    distribution: str
+    module: str
+    licence: str
+    scale: Scale
+    meaning: str
+    load: Loader
 
 
 class PackageEngine:
@@ -65,31 +92,45 @@ class PackageEngine:
 class PackageRival:
     """A package's model. An image's score is the highest of its views, as it is for models of ours.
 
+    The package is imported when the first image is to be scored: where all scores are known
+    already, it takes no time.
+
     Args:
-        card: what it says about itself.
-        score_view: asks the package about one picture.
+        package: the package.
         store: where the images are.
         decoder: makes pixels of them.
         limits: what a file may ask for.
+
+    Raises:
+        MissingExtraError: it is not installed.
     """
 
-    def __init__(
-        self, card: RivalCard, score_view: ScoreView, store: Store, decoder: Decoder, limits: Limits
-    ) -> None:
-        self.card = card
-        self._engine = PackageEngine(score_view)
-        spec = PixelSpec(_LONGEST_SIDE, _LONGEST_SIDE)
-        self._pipeline = Pipeline(OwnSizeDecoder(decoder, limits), self._engine, spec)
+    def __init__(self, package: Package, store: Store, decoder: Decoder, limits: Limits) -> None:
+        self._package = package
         self._store = store
+        self._decoder = OwnSizeDecoder(decoder, limits)
+        self._failure: str | None = None
+        self.card = RivalCard(
+            package.distribution,
+            _version_of(package),
+            package.licence,
+            package.scale,
+            package.meaning,
+        )
 
     def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
-        """See `Rival.score`."""
+        """See `Rival.score`.
+
+        Raises:
+            MissingExtraError: the package cannot be imported.
+        """
+        engine = PackageEngine(self._package.load(_imported(self._package)))
+        pipeline = Pipeline(self._decoder, engine, PixelSpec(_LONGEST_SIDE, _LONGEST_SIDE))
         extensions = self._store.extension_of(image_ids)
         read = self._store.blobs.read
-        items = (
-            (image_id, partial(read, image_id, extensions[image_id])) for image_id in image_ids
-        )
-        for result in infer_many(items, self._pipeline):
+        items = ((one, partial(read, one, extensions[one])) for one in image_ids)
+        for result in infer_many(items, pipeline):
+            self._failure = engine.failure
             yield self._told(result)
 
     def _told(self, result: Inferred[ImageId]) -> RivalScore:
@@ -100,25 +141,33 @@ class PackageRival:
         score = result.outputs.score()
         if np.isfinite(score):
             return RivalScore(result.key, score)
-        return RivalScore(result.key, None, f"it failed: {self._engine.failure}", lasting=False)
+        return RivalScore(result.key, None, f"it failed: {self._failure}", lasting=False)
 
     def notes(self) -> tuple[str, ...]:
         """See `Rival.notes`."""
-        failure = self._engine.failure
-        return () if failure is None else (f"It failed on images; the first time with {failure}",)
+        if self._failure is None:
+            return ()
+        return (f"{self._package.distribution} failed on images, at first with: {self._failure}",)
 
     def close(self) -> None:
         """Nothing to give back."""
 
 
-def load_package(module: str, distribution: str) -> tuple[ModuleType, str]:
-    """A package and its version.
-
-    Raises:
-        MissingExtraError: it is not installed, or cannot be loaded.
-    """
+def _version_of(package: Package) -> str:
+    if importlib.util.find_spec(package.module) is None:
+        raise _missing(package)
     try:
-        return importlib.import_module(module), version(distribution)
-    except (ImportError, PackageNotFoundError) as error:
-        what = f"Comparing with {distribution}"
-        raise MissingExtraError(what, EXTRA) from error
+        return version(package.distribution)
+    except PackageNotFoundError as error:
+        raise _missing(package) from error
+
+
+def _imported(package: Package) -> ModuleType:
+    try:
+        return importlib.import_module(package.module)
+    except ImportError as error:
+        raise _missing(package) from error
+
+
+def _missing(package: Package) -> MissingExtraError:
+    return MissingExtraError(f"Comparing with {package.distribution}", EXTRA)
