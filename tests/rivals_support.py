@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from keshikaran.baselines import RivalCard
@@ -31,7 +31,7 @@ class CountingRival:
         self.closed = False
         self._scores = scores
 
-    def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
+    def score(self, image_ids: Sequence[ImageId]) -> Generator[RivalScore, None, None]:
         for image_id in image_ids:
             self.asked.append(image_id)
             yield self._scores[image_id]

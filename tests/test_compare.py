@@ -20,7 +20,7 @@ _CUTS = Thresholds(0.3, 0.7)
 
 
 def _labels(ones: int, zeros: int) -> LabelArray:
-    return np.r_[np.ones(ones), np.zeros(zeros)].astype(np.int8)
+    return np.repeat(np.array([1, 0], dtype=np.int8), [ones, zeros])
 
 
 def _apart(labels: LabelArray, distance: float, seed: int = 0) -> Float64Array:
@@ -155,9 +155,7 @@ def test_scores_become_probabilities_before_costs_are_weighed() -> None:
     assert found.review_from is not None
     assert found.block_from is not None
     # odds of normal classes 3 apart, one to three: 9 (z - 1.5) / 3 = logit + log 3
-    review, block = (
-        100 * ((np.log(p / (1 - p)) + np.log(3)) / 3.0 + 1.5) for p in (0.02, 0.8)
-    )
+    review, block = (100 * ((np.log(p / (1 - p)) + np.log(3)) / 3.0 + 1.5) for p in (0.02, 0.8))
     assert found.review_from == pytest.approx(review, abs=25)
     assert found.block_from == pytest.approx(block, abs=25)
 
@@ -199,7 +197,7 @@ def test_rival_without_scores_of_one_class_cannot_be_tuned() -> None:
     scores = _apart(ground.test_labels, 5.0, 3)
     holes = scores.copy()
     holes[:100] = np.nan
-    with pytest.raises(NotEnoughImagesError, match="300 acceptable and 0 objectionable.*lost"):
+    with pytest.raises(NotEnoughImagesError, match=r"300 acceptable and 0 objectionable.*lost"):
         compare(ground, _entrant(holes, scores, notes=("They were lost.",)))
 
 

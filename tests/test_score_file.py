@@ -161,7 +161,7 @@ def test_file_that_makes_no_sense_names_the_place(
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="nowhere.csv cannot be read: No such file"):
+    with pytest.raises(SourceError, match=r"nowhere.csv cannot be read: No such file"):
         read_score_file(tmp_path / "nowhere.csv")
 
 
@@ -169,6 +169,6 @@ def test_two_scores_for_one_image_are_refused(
     tmp_path: Path, store: Store, ids: dict[str, ImageId]
 ) -> None:
     path = _csv(tmp_path, "path,score\na.png,1\nupload/1/a.png,2\n")
-    with pytest.raises(SourceError, match="line 3: 'upload/1/a.png' is an image"):
+    with pytest.raises(SourceError, match=r"line 3: 'upload/1/a.png' is an image"):
         ScoreFileRival(path, store)
     assert ids

@@ -8,7 +8,7 @@ second run is quick.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,14 +137,20 @@ def ask(
         known = cache.known(key)
         missing = [image_id for image_id in image_ids if image_id not in known]
         if missing:
-            with progress.task(rival.card.name, len(missing)) as task:
-                for one in _kept(cache, key, rival.score(missing)):
+            with (
+                progress.task(rival.card.name, len(missing)) as task,
+                closing(rival.score(missing)) as scores,
+                closing(_kept(cache, key, scores)) as kept,
+            ):
+                for one in kept:
                     known[one.image_id] = one
                     task.advance()
     return known
 
 
-def _kept(cache: RivalScores, key: RivalKey, scores: Iterable[RivalScore]) -> Iterator[RivalScore]:
+def _kept(
+    cache: RivalScores, key: RivalKey, scores: Iterable[RivalScore]
+) -> Generator[RivalScore, None, None]:
     """The same scores; what has come is kept now and then, and at the end, however that comes."""
     waiting: list[RivalScore] = []
     kept_at = time.monotonic()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from keshikaran.baselines.rival import RivalCard
@@ -12,6 +13,7 @@ from keshikaran.inert import printable
 from keshikaran.pixels import Limits
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
+from keshikaran.split import stored_scheme
 from keshikaran.store import RivalScore, Store
 from keshikaran.types import ImageId, Prediction
 
@@ -42,7 +44,7 @@ class ModelFileRival:
             f"a model for: {printable(str(manifest.policy.get('objectionable', 'objectionable')))}",
         )
 
-    def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
+    def score(self, image_ids: Sequence[ImageId]) -> Generator[RivalScore, None, None]:
         """See `Rival.score`."""
         extensions = self._store.extension_of(image_ids)
         paths = (self._store.blobs.path_of(one, extensions[one]) for one in image_ids)
@@ -52,7 +54,13 @@ class ModelFileRival:
 
     def notes(self) -> tuple[str, ...]:
         """See `Rival.notes`."""
-        return ()
+        trained = self._predictor.manifest.training_set.get("split_scheme")
+        if trained == asdict(stored_scheme(self._store)):
+            return ()
+        return (
+            f"{self.card.name} was trained under another split: it may have learned from these test"
+            " images, and its figures flatter.",
+        )
 
     def close(self) -> None:
         """End what decodes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -118,7 +118,7 @@ class PackageRival:
             package.meaning,
         )
 
-    def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
+    def score(self, image_ids: Sequence[ImageId]) -> Generator[RivalScore, None, None]:
         """See `Rival.score`.
 
         Raises:

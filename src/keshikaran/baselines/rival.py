@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Rival(Protocol):
     def card(self) -> RivalCard:
         """What it says about itself."""
 
-    def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
+    def score(self, image_ids: Sequence[ImageId]) -> Generator[RivalScore, None, None]:
         """What it says of each stored image, in order, as it comes to know it.
 
         An image that it cannot score is a result too. Leaving the loop early stops the work.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class ScoreFileRival:
             printable(path.name), "", "unknown", read.scale, "a score from a file", cached=False
         )
 
-    def score(self, image_ids: Sequence[ImageId]) -> Iterator[RivalScore]:
+    def score(self, image_ids: Sequence[ImageId]) -> Generator[RivalScore, None, None]:
         """See `Rival.score`."""
         scores = self._matched.scores
         for image_id in image_ids:
