@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from keshikaran.baselines.nudenet import EXPOSED
 from keshikaran.baselines.packages import Package, PackageRival, ScoreView
 from keshikaran.errors import ImageRefusedError, MissingExtraError, UsageError
 from keshikaran.pixels import DEFAULT_LIMITS, InProcessDecoder, OwnSizeDecoder, PixelSpec
+from keshikaran.pixels.isolated import open_decoder
 from keshikaran.predictor import Predictor
 from keshikaran.split import stored_scheme
 from keshikaran.store import RivalScore, Store
@@ -104,6 +106,19 @@ def test_image_is_scored_by_its_worst_view(store: Store, tmp_path: Path) -> None
     (told,) = rival.score(list(ids.values()))
     assert told.score == pytest.approx(250, abs=3)
     rival.close()
+
+
+def test_children_that_decode_give_the_same_pixels(store: Store, tmp_path: Path) -> None:
+    files = {"0/a.png": encode(reddish(1)), "0/b.jpg": encode(_picture(), "JPEG")}
+    ids = fill(store, files, tmp_path / "upload")
+    package = Package(
+        "numpy", "numpy", "BSD", "number", "", lambda _: lambda view: float(view.mean())
+    )
+    with closing(open_decoder("process")) as decoder:
+        apart = PackageRival(package, store, decoder, DEFAULT_LIMITS)
+        told = list(apart.score(list(ids.values())))
+    assert told == list(_rival(store, lambda view: float(view.mean())).score(list(ids.values())))
+    assert [one.reason for one in told] == [None, None]
 
 
 def test_scores_come_in_order_and_in_one_call_at_a_time(store: Store, tmp_path: Path) -> None:

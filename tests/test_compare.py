@@ -138,7 +138,7 @@ def test_unit_of_a_score_does_not_matter(
 
 def test_demands_of_the_policy_hold_for_the_rival_too() -> None:
     policy = Policy(min_recall=0.9, max_false_positive_rate=0.02)
-    found = _against(_ground(200, 600, policy=policy), 3.0)
+    found = _against(_ground(100, 400, policy=policy), 3.0)
     assert [promise.status for promise in found.promises] == ["supported", "supported"]
     rate = found.rival.wrongly_blocked
     assert rate.low <= 0.02

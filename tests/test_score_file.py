@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keshikaran.baselines.score_file import ScoreFileRival, match_scores, read_score_file
+from keshikaran.baselines.score_file import read_score_file
+from keshikaran.baselines.score_list import ScoreFileRival, match_scores
 from keshikaran.errors import SourceError
 from keshikaran.store import Store
 from keshikaran.types import ImageId

@@ -1,10 +1,7 @@
 """One rival against a model: both held against the same policy, on the same images.
 
 The rival's thresholds are chosen on the validation images as the model's are: by the same demands,
-with the same bounds. Most rivals' scores are no probabilities under the policy, which is what
-costs are weighed with; so Platt scaling on the validation images comes first (Platt 1999). It
-changes no order: a slope that would fall or vanish, as it does for a rival that knows nothing of
-the policy, is kept just above 0.
+with the same bounds (`rival_tuning`).
 
 Differences are paired: both are counted on the same resamples of the test images, groups of
 near-duplicates as a whole. An image without a score is neither found nor blocked, and ranks below
@@ -14,12 +11,10 @@ all others.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from keshikaran.bootstrap import Plan, Statistic, bootstrap_estimate, difference, plan_resampling
-from keshikaran.calibration import CalibrationMap, fit_platt, logits_of
 from keshikaran.comparison import (
     LOW_RATE,
     Better,
@@ -27,31 +22,16 @@ from keshikaran.comparison import (
     Differences,
     Entrant,
     Ground,
-    Scale,
     SideFigures,
 )
 from keshikaran.curves import recall_at, weighted_recall_at
-from keshikaran.errors import NotEnoughImagesError
 from keshikaran.intervals import Estimate
 from keshikaran.operating_figures import operating_figures
-from keshikaran.operating_points import OperatingPoints, choose_operating_points
 from keshikaran.promises import percent
+from keshikaran.rival_tuning import Tuned, tune
 from keshikaran.roc_area import roc_auc_estimate
 from keshikaran.types import BoolArray, Float64Array, LabelArray, Thresholds
 from keshikaran.weighted_figures import weighted_roc_auc, weighted_share
-
-_LEAST_SLOPE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class _Tuned:
-    """A rival whose thresholds are chosen; scores are calibrated probabilities."""
-
-    points: OperatingPoints
-    test: Float64Array
-    own: tuple[float | None, float | None]
-    tuned_on: int
-    reversed: bool
 
 
 def compare(ground: Ground, entrant: Entrant) -> Comparison:
@@ -64,7 +44,7 @@ def compare(ground: Ground, entrant: Entrant) -> Comparison:
     Raises:
         NotEnoughImagesError: the rival has scored too few validation images to choose thresholds.
     """
-    tuned = _tune(ground, entrant)
+    tuned = tune(ground, entrant)
     labels, groups = ground.test_labels, ground.test_groups
     theirs = tuned.points.thresholds
     yours = _figures(ground, ground.scores, ground.thresholds)
@@ -93,66 +73,6 @@ def compare(ground: Ground, entrant: Entrant) -> Comparison:
         words=_words(entrant.name, yours, rival, gaps.roc_auc, better),
         notes=(*entrant.notes, *_notes(entrant.name, unscored, len(labels), tuned), *_rare(yours)),
     )
-
-
-def _tune(ground: Ground, entrant: Entrant) -> _Tuned:
-    known = np.isfinite(entrant.validation)
-    raw, labels = entrant.validation[known], ground.validation_labels[known]
-    ones = int(np.count_nonzero(labels == 1))
-    if not 0 < ones < len(labels):
-        reason = f" {entrant.notes[0]}" if entrant.notes else ""
-        msg = (
-            f"{entrant.name} has scored {len(labels) - ones:,} acceptable and {ones:,}"
-            f" objectionable validation images, which is too few to choose its thresholds.{reason}"
-        )
-        raise NotEnoughImagesError(msg, "Let it score all validation and test images.")
-    to_input = _standardised(raw, entrant.scale)
-    fitted = _platt(to_input(raw), labels)
-    calibration = fitted.at_prevalence(float(labels.mean()), ground.prevalence)
-    mapped = calibration.probabilities(to_input(raw))
-    groups = [group for group, one in zip(ground.validation_groups, known, strict=True) if one]
-    points = choose_operating_points(labels, mapped, ground.policy, ground.prevalence, groups)
-    cuts = points.thresholds
-    test = np.zeros(len(entrant.test))
-    scored = np.isfinite(entrant.test)
-    test[scored] = calibration.probabilities(to_input(entrant.test[scored]))
-    own = (_own_cut(raw, mapped, cuts.review), _own_cut(raw, mapped, cuts.block))
-    return _Tuned(points, test, own, len(labels), roc_auc_estimate(labels, raw).high < 0.5)
-
-
-def _standardised(raw: Float64Array, scale: Scale) -> Callable[[Float64Array], Float64Array]:
-    """What Platt scaling gets: logits of probabilities, other numbers as they are, centred.
-
-    One unit is a standard deviation of `raw`, so that a slope means the same for every rival.
-    """
-    values = logits_of(raw) if scale == "probability" else raw
-    centre, spread = float(values.mean()), float(values.std()) or 1.0
-
-    def inputs(scores: Float64Array) -> Float64Array:
-        moved = logits_of(scores) if scale == "probability" else scores
-        found: Float64Array = (moved - centre) / spread
-        return found
-
-    return inputs
-
-
-def _platt(inputs: Float64Array, labels: LabelArray) -> CalibrationMap:
-    """Platt scaling that keeps the order."""
-    if np.ptp(inputs) == 0.0:
-        share = float(labels.mean())
-        return CalibrationMap("platt", 1.0, 1.0, float(np.log(share / (1 - share))))
-    fitted = fit_platt(inputs, labels)
-    slope = max(fitted.above, _LEAST_SLOPE)
-    return CalibrationMap("platt", slope, slope, fitted.shift)
-
-
-def _own_cut(raw: Float64Array, mapped: Float64Array, cut: float) -> float | None:
-    """A cut in the rival's own numbers: halfway between the scores that it parts."""
-    above, below = raw[mapped >= cut], raw[mapped < cut]
-    if not len(above):
-        return None
-    lowest = float(above.min())
-    return (lowest + float(below.max())) / 2 if len(below) else lowest
 
 
 def _figures(ground: Ground, scores: Float64Array, thresholds: Thresholds) -> SideFigures:
@@ -226,7 +146,7 @@ def _share(figure: Estimate) -> str:
     return f"{figure.value or 0.0:.0%}"
 
 
-def _notes(name: str, unscored: int, images: int, tuned: _Tuned) -> tuple[str, ...]:
+def _notes(name: str, unscored: int, images: int, tuned: Tuned) -> tuple[str, ...]:
     notes = []
     if unscored:
         notes.append(

@@ -1,8 +1,8 @@
 """What an operator might use instead of a model of their own, asked about stored images.
 
 `rival` says what a rival is, `packages` runs ready-made models from PyPI (`opennsfw`, `nudenet`),
-`model_file` another model file of ours, `score_file` takes a list of scores made elsewhere;
-`choice` tells them apart by name. None is imported before it is named.
+`model_file` another model file of ours, `score_list` takes a list of scores made elsewhere, which
+`score_file` reads; `choice` tells them apart by name. No package is imported before it is asked.
 
 Packages never see a file: images are decoded by `pixels`, and they are handed arrays.
 """

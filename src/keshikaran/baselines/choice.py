@@ -9,7 +9,7 @@ from keshikaran.baselines.nudenet import NUDENET
 from keshikaran.baselines.opennsfw import OPENNSFW
 from keshikaran.baselines.packages import PackageRival
 from keshikaran.baselines.rival import Rival
-from keshikaran.baselines.score_file import ScoreFileRival
+from keshikaran.baselines.score_list import ScoreFileRival
 from keshikaran.errors import UsageError
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits
 from keshikaran.pixels.isolated import Isolation
