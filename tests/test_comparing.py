@@ -13,7 +13,7 @@ import pytest
 from cli_support import cli
 from keshikaran.cli.compare import comparison_lines
 from keshikaran.comparing import Contest, ask, compare_model
-from keshikaran.errors import DamagedStoreError, NotEnoughImagesError
+from keshikaran.errors import DamagedStoreError, NotEnoughImagesError, SourceError
 from keshikaran.split import SplitScheme, split_images
 from keshikaran.store import RivalKey, RivalScore, RivalScores, Store, Workspace
 from keshikaran.training import TrainingResult
@@ -171,6 +171,17 @@ def test_list_about_other_images_is_of_no_use(place: Workspace, tmp_path: Path) 
     path.write_text("path,score\nnowhere/a.jpg,0.5\n")
     with pytest.raises(NotEnoughImagesError, match=r"1 name no image of this workspace"):
         compare_model(place, _model(place), [str(path)], SilentProgress(), "off")
+
+
+def test_rival_that_cannot_be_used_is_told_before_another_is_asked(
+    place: Workspace, random_scores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("keshikaran.comparing.ask", lambda *words: asked.append(words))
+    names = [str(random_scores), "nowhere.csv"]
+    with pytest.raises(SourceError, match=r"nowhere.csv cannot be read"):
+        compare_model(place, _model(place), names, SilentProgress(), "off")
+    assert asked == []
 
 
 # The command

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,12 +113,15 @@ def compare_all(
     """
     sides = _Sides.of(tools, judgement)
     ground = sides.ground(tools, judgement)
-    found = []
-    for name in dict.fromkeys(names):
-        with closing(open_rival(name, tools.store, tools.decoder, isolation)) as rival:
-            scores = ask(rival, workspace, [*sides.validation, *sides.test], progress)
-            found.append(compare(ground, _entrant(rival, sides, scores)))
-    return tuple(found)
+    with ExitStack() as rivals:  # all are opened before any is asked, which may take minutes
+        opened = [
+            rivals.enter_context(closing(open_rival(name, tools.store, tools.decoder, isolation)))
+            for name in dict.fromkeys(names)
+        ]
+        return tuple(
+            compare(ground, _entrant(rival, sides, ask(rival, workspace, sides.all, progress)))
+            for rival in opened
+        )
 
 
 def ask(
@@ -178,6 +181,10 @@ class _Sides:
         decoded = judgement.features.image_ids
         validation = [one for one in decoded if sides.get(one) == "validation"]
         return cls(validation, judgement.evaluation.test_set.image_ids)
+
+    @property
+    def all(self) -> list[ImageId]:
+        return [*self.validation, *self.test]
 
     def ground(self, tools: Tools, judgement: Judgement) -> Ground:
         manifest, test = judgement.manifest, judgement.evaluation.test_set
