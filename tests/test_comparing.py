@@ -135,8 +135,8 @@ def test_model_is_as_good_as_itself(place: Workspace) -> None:
     contest = compare_model(place, model, [str(model), str(model)], SilentProgress(), "off")
     (found,) = contest.comparisons
     assert found.better == "unclear"
-    assert found.difference.roc_auc.value == 0.0
-    assert found.rival.roc_auc == found.yours.roc_auc
+    assert found.difference.roc_auc.value == pytest.approx(0.0, abs=1e-3)
+    assert found.difference.stopped.value == pytest.approx(0.0, abs=0.02)
     assert found.yours.roc_auc.value == contest.judgement.evaluation.test.roc_auc
     assert found.unscored_test == found.unscored_validation == 0
     assert place.rivals.is_file()
@@ -182,6 +182,18 @@ def test_rival_that_cannot_be_used_is_told_before_another_is_asked(
     with pytest.raises(SourceError, match=r"nowhere.csv cannot be read"):
         compare_model(place, _model(place), names, SilentProgress(), "off")
     assert asked == []
+
+
+def test_model_needs_a_validation_set_to_be_compared(
+    place: Workspace, random_scores: Path, tmp_path: Path
+) -> None:
+    other = Workspace(tmp_path / "other")
+    shutil.copytree(place.folder, other.folder)
+    with Store(other.folder) as store:
+        kept = [(one, side) for one, side in store.splits().items() if side != "validation"]
+        store.assign_splits(kept, "{}")
+    with pytest.raises(NotEnoughImagesError, match=r"no validation images.*0 acceptable and 0"):
+        compare_model(other, _model(other), [str(random_scores)], SilentProgress(), "off")
 
 
 # The command

@@ -1,7 +1,8 @@
 """One rival against a model: both held against the same policy, on the same images.
 
-The rival's thresholds are chosen on the validation images as the model's are: by the same demands,
-with the same bounds (`rival_tuning`).
+Thresholds of both are chosen anew, by the same demands, on the same validation images
+(`rival_tuning`). Those that the model has rest on scores of training images too, which rivals do
+not have: they are better, and would make any rival look worse than it is.
 
 Differences are paired: both are counted on the same resamples of the test images, groups of
 near-duplicates as a whole. An image without a score is neither found nor blocked, and ranks below
@@ -14,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keshikaran.bootstrap import Plan, Statistic, bootstrap_estimate, difference, plan_resampling
+from keshikaran.bootstrap import Statistic, bootstrap_estimate, difference, plan_resampling
 from keshikaran.comparison import (
     LOW_RATE,
     Better,
@@ -30,69 +31,71 @@ from keshikaran.operating_figures import operating_figures
 from keshikaran.promises import percent
 from keshikaran.rival_tuning import Tuned, tune
 from keshikaran.roc_area import roc_auc_estimate
-from keshikaran.types import BoolArray, Float64Array, LabelArray, Thresholds
+from keshikaran.types import BoolArray, Float64Array, Thresholds
 from keshikaran.weighted_figures import weighted_roc_auc, weighted_share
 
 
-def compare(ground: Ground, entrant: Entrant) -> Comparison:
-    """Tune a rival and hold it against the model.
+def compare(ground: Ground, yours: Entrant, rival: Entrant) -> Comparison:
+    """Tune a model and a rival, and hold one against the other.
 
     Args:
-        ground: labelled images with the model's scores, both labels on both sides.
-        entrant: the rival's scores of the same images.
+        ground: labelled images, both labels on both sides.
+        yours: the model's scores of them.
+        rival: the rival's.
 
     Raises:
-        NotEnoughImagesError: the rival has scored too few validation images to choose thresholds.
+        NotEnoughImagesError: one has scored too few validation images to choose thresholds.
     """
-    tuned = tune(ground, entrant)
-    labels, groups = ground.test_labels, ground.test_groups
-    theirs = tuned.points.thresholds
-    yours = _figures(ground, ground.scores, ground.thresholds)
-    rival = _figures(ground, tuned.test, theirs)
-    plan = plan_resampling(labels, groups)
-    gaps = _differences(labels, (ground.scores, ground.thresholds), (tuned.test, theirs), plan)
+    tuned = [tune(ground, entrant) for entrant in (yours, rival)]
+    figures = [_figures(ground, one) for one in tuned]
+    gaps = _differences(ground, tuned[0], tuned[1])
     better = _better(gaps.roc_auc)
-    unscored = int(np.isnan(entrant.test).sum())
+    unscored = int(np.isnan(rival.test).sum())
     return Comparison(
-        name=entrant.name,
-        version=entrant.version,
-        licence=entrant.licence,
-        meaning=entrant.meaning,
-        thresholds=theirs,
-        review_from=tuned.own[0],
-        block_from=tuned.own[1],
-        chosen_for=tuned.points.chosen_for,
-        promises=tuned.points.outcomes,
-        tuned_on=tuned.tuned_on,
-        unscored_validation=len(entrant.validation) - tuned.tuned_on,
+        name=rival.name,
+        version=rival.version,
+        licence=rival.licence,
+        meaning=rival.meaning,
+        thresholds=tuned[1].points.thresholds,
+        your_thresholds=tuned[0].points.thresholds,
+        review_from=tuned[1].own[0],
+        block_from=tuned[1].own[1],
+        chosen_for=tuned[1].points.chosen_for,
+        promises=tuned[1].points.outcomes,
+        tuned_on=tuned[1].tuned_on,
+        unscored_validation=len(rival.validation) - tuned[1].tuned_on,
         unscored_test=unscored,
-        yours=yours,
-        rival=rival,
+        yours=figures[0],
+        rival=figures[1],
         difference=gaps,
         better=better,
-        words=_words(entrant.name, yours, rival, gaps.roc_auc, better),
-        notes=(*entrant.notes, *_notes(entrant.name, unscored, len(labels), tuned), *_rare(yours)),
+        words=_words(rival.name, figures[0], figures[1], gaps.roc_auc, better),
+        notes=(
+            *rival.notes,
+            *_notes(rival.name, unscored, len(rival.test), tuned[1]),
+            *_rare(figures[0]),
+        ),
     )
 
 
-def _figures(ground: Ground, scores: Float64Array, thresholds: Thresholds) -> SideFigures:
-    labels = ground.test_labels
+def _figures(ground: Ground, tuned: Tuned) -> SideFigures:
+    labels, scores, cuts = ground.test_labels, tuned.test, tuned.points.thresholds
     uploads = ground.policy.uploads_per_day
     return SideFigures(
         roc_auc_estimate(labels, scores),
         recall_at(labels, scores, LOW_RATE, ground.test_groups),
-        operating_figures(labels, scores, thresholds, ground.prevalence, uploads),
+        operating_figures(labels, scores, cuts, ground.prevalence, uploads),
     )
 
 
-_Side = tuple[Float64Array, Thresholds]
-
-
-def _differences(labels: LabelArray, yours: _Side, rival: _Side, plan: Plan) -> Differences:
+def _differences(ground: Ground, yours: Tuned, rival: Tuned) -> Differences:
     """Each figure of both sides on the same resamples."""
+    labels = ground.test_labels
+    plan = plan_resampling(labels, ground.test_groups)
+    sides = [(one.test, one.points.thresholds) for one in (yours, rival)]
 
     def gap(figure: Callable[[Float64Array, Thresholds], Statistic]) -> Estimate:
-        return bootstrap_estimate(difference(figure(*yours), figure(*rival)), plan)
+        return bootstrap_estimate(difference(*(figure(*side) for side in sides)), plan)
 
     def share(label: int, called: BoolArray) -> Statistic:
         return weighted_share(called.astype(np.float64), (labels == label).astype(np.float64))
@@ -124,8 +127,8 @@ def _words(name: str, yours: SideFigures, rival: SideFigures, gap: Estimate, bet
     area = f"{gap.value or 0.0:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
     return (
         f"{low} {name} finds {theirs} of the objectionable images where yours finds {ours}."
-        f" With thresholds for the same policy it finds {_share(rival.found)} (yours:"
-        f" {_share(yours.found)}) and stops {_share(rival.stopped)} of the acceptable images"
+        " With thresholds for the same policy, chosen on the same images, it finds"
+        f" {_share(rival.found)} (yours: {_share(yours.found)}) and stops {_share(rival.stopped)} of the acceptable images"
         f" (yours: {_share(yours.stopped)}). Area under the ROC curve, yours minus its: {area}:"
         f" {verdicts[better]}."
     )

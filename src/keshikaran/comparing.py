@@ -20,11 +20,12 @@ from keshikaran.baselines import Rival, open_rival
 from keshikaran.bundle import read_bundle
 from keshikaran.compare import compare
 from keshikaran.comparison import Comparison, Entrant, Ground
+from keshikaran.errors import NotEnoughImagesError
 from keshikaran.judging import Judgement, judge
-from keshikaran.manifest import Manifest
+from keshikaran.metrics import ScoredSet
 from keshikaran.pixels import PIXEL_CONTRACT_VERSION
 from keshikaran.pixels.isolated import Isolation
-from keshikaran.policy import Policy, policy_of
+from keshikaran.policy import policy_of
 from keshikaran.preparation import Tools, open_bundle_tools
 from keshikaran.store import RivalKey, RivalScore, RivalScores, Workspace, group_of
 from keshikaran.training_run import TrainingOptions
@@ -111,15 +112,22 @@ def compare_all(
         NotEnoughImagesError: there is no validation set, or a rival could not score it.
         StoreError: the disk is full or the workspace cannot be written.
     """
-    sides = _Sides.of(tools, judgement)
-    ground = sides.ground(tools, judgement)
+    ground, yours = _ground(tools, judgement), _yours(judgement)
+    image_ids = [
+        *judgement.validation_set.image_ids,
+        *judgement.evaluation.test_set.image_ids,
+    ]
     with ExitStack() as rivals:  # all are opened before any is asked, which may take minutes
         opened = [
             rivals.enter_context(closing(open_rival(name, tools.store, tools.decoder, isolation)))
             for name in dict.fromkeys(names)
         ]
         return tuple(
-            compare(ground, _entrant(rival, sides, ask(rival, workspace, sides.all, progress)))
+            compare(
+                ground,
+                yours,
+                _entrant(rival, judgement, ask(rival, workspace, image_ids, progress)),
+            )
             for rival in opened
         )
 
@@ -168,47 +176,37 @@ def _kept(
         cache.put(key, waiting)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sides:
-    """Images that the model was judged on, and those that choose thresholds."""
-
-    validation: list[ImageId]
-    test: list[ImageId]
-
-    @classmethod
-    def of(cls, tools: Tools, judgement: Judgement) -> _Sides:
-        sides = tools.store.splits()
-        decoded = judgement.features.image_ids
-        validation = [one for one in decoded if sides.get(one) == "validation"]
-        return cls(validation, judgement.evaluation.test_set.image_ids)
-
-    @property
-    def all(self) -> list[ImageId]:
-        return [*self.validation, *self.test]
-
-    def ground(self, tools: Tools, judgement: Judgement) -> Ground:
-        manifest, test = judgement.manifest, judgement.evaluation.test_set
-        labels = tools.store.labels_of(self.validation)
-        known = tools.store.groups.of_images()
-        return Ground(
-            np.array([labels[one] for one in self.validation], dtype=np.int8),
-            [group_of(one, known) for one in self.validation],
-            test.y_true,
-            judgement.groups,
-            test.y_score,
-            judgement.evaluation.thresholds,
-            _policy(manifest),
-            judgement.evaluation.prevalence,
+def _ground(tools: Tools, judgement: Judgement) -> Ground:
+    manifest, test = judgement.manifest, judgement.evaluation.test_set
+    validation = judgement.validation_set
+    ones = int(np.count_nonzero(validation.y_true == 1))
+    if not 0 < ones < len(validation.y_true):
+        msg = (
+            "There are no validation images to choose thresholds on:"
+            f" {len(validation.y_true) - ones} acceptable and {ones} objectionable ones."
         )
+        raise NotEnoughImagesError(msg, "Import more labelled images and run: keshikaran train")
+    known = tools.store.groups.of_images()
+    return Ground(
+        validation.y_true,
+        [group_of(image_id, known) for image_id in validation.image_ids],
+        test.y_true,
+        judgement.groups,
+        policy_of(manifest.policy, manifest.model_id),
+        judgement.evaluation.prevalence,
+    )
 
 
-def _policy(manifest: Manifest) -> Policy:
-    return policy_of(manifest.policy, manifest.model_id)
+def _yours(judgement: Judgement) -> Entrant:
+    manifest = judgement.manifest
+    scores = (judgement.validation_set.y_score, judgement.evaluation.test_set.y_score)
+    fields = (manifest.model_id, manifest.keshikaran_version, manifest.licence, "its probability")
+    return Entrant(*fields, "probability", *scores)
 
 
-def _entrant(rival: Rival, sides: _Sides, scores: Mapping[ImageId, RivalScore]) -> Entrant:
-    def column(image_ids: Sequence[ImageId]) -> Float64Array:
-        values = (scores[one].score for one in image_ids)
+def _entrant(rival: Rival, judgement: Judgement, scores: Mapping[ImageId, RivalScore]) -> Entrant:
+    def column(images: ScoredSet) -> Float64Array:
+        values = (scores[one].score for one in images.image_ids)
         return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
     card = rival.card
@@ -218,7 +216,7 @@ def _entrant(rival: Rival, sides: _Sides, scores: Mapping[ImageId, RivalScore]) 
         card.licence,
         card.meaning,
         card.scale,
-        column(sides.validation),
-        column(sides.test),
+        column(judgement.validation_set),
+        column(judgement.evaluation.test_set),
         rival.notes(),
     )

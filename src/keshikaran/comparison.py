@@ -57,8 +57,6 @@ class Ground:
         validation_groups: of near-duplicates, [v].
         test_labels: int8 [t].
         test_groups: [t].
-        scores: the model's on the test images, float64 [t].
-        thresholds: the model's.
         policy: what is asked.
         prevalence: share of objectionable images among uploads, in (0, 1).
     """
@@ -67,8 +65,6 @@ class Ground:
     validation_groups: Sequence[GroupId]
     test_labels: LabelArray
     test_groups: Sequence[GroupId]
-    scores: Float64Array
-    thresholds: Thresholds
     policy: Policy
     prevalence: float
 
@@ -132,6 +128,7 @@ class Comparison:
         licence: of the rival.
         meaning: what its score is, in words.
         thresholds: its cuts on its calibrated score.
+        your_thresholds: the model's, chosen in the same way.
         review_from: its `review` in its own numbers; None where no image is above it.
         block_from: the same for `block`.
         chosen_for: what its thresholds are chosen for, in words.
@@ -152,6 +149,7 @@ class Comparison:
     licence: str
     meaning: str
     thresholds: Thresholds
+    your_thresholds: Thresholds
     review_from: float | None
     block_from: float | None
     chosen_for: str
