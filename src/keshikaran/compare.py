@@ -125,12 +125,13 @@ def _words(name: str, yours: SideFigures, rival: SideFigures, gap: Estimate, bet
         "unclear": "these images do not tell which is better",
     }
     area = f"{gap.value or 0.0:+.3f} ({gap.low:+.3f} to {gap.high:+.3f})"
+    found = f"{_share(rival.found)} (yours: {_share(yours.found)})"
+    stopped = [_share(side.stopped) for side in (rival, yours)]
     return (
         f"{low} {name} finds {theirs} of the objectionable images where yours finds {ours}."
-        " With thresholds for the same policy, chosen on the same images, it finds"
-        f" {_share(rival.found)} (yours: {_share(yours.found)}) and stops {_share(rival.stopped)} of the acceptable images"
-        f" (yours: {_share(yours.stopped)}). Area under the ROC curve, yours minus its: {area}:"
-        f" {verdicts[better]}."
+        f" With thresholds for the same policy, chosen on the same images, it finds {found}"
+        f" and stops {stopped[0]} of the acceptable images (yours: {stopped[1]})."
+        f" Area under the ROC curve, yours minus its: {area}: {verdicts[better]}."
     )
 
 
