@@ -29,7 +29,7 @@ _COLUMNS = ("ROC AUC", "recall at 1% FPR", "found", "stopped", "wrongly blocked"
 _EXPLAINED = (
     "found: objectionable images at or above `review`; stopped: acceptable ones;"
     " wrongly blocked: acceptable images at or above `block`. In brackets: 95% intervals."
-    " Thresholds of both are chosen anew on the validation images; the report has yours as they are."
+    " Thresholds of both are chosen anew on the validation images; the report has your own."
 )
 
 
