@@ -1,7 +1,7 @@
 """A load generator of its own: raw HTTP/1.1 over keep-alive connections, in a process of its own.
 
-Reads one JSON object on standard input, prints one on standard output. Used by serve.py and by
-stress/http_abuse.py; needs nothing but the standard library.
+Reads one JSON object on standard input, prints one on standard output. Needs nothing but the
+standard library.
 
 `closed`: each of `connections` sends its next request when its last was answered. `open`: requests
 start at a fixed `rate`, whatever became of those before; connections are opened as needed.
@@ -102,14 +102,15 @@ async def main() -> None:
     order: dict[str, Any] = json.loads(sys.stdin.read())
     bodies = [Path(name).read_bytes() for name in order["files"]]
     client = Client(order["host"], order["port"], bodies)
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     if order["kind"] == "closed":
         await closed(client, order["connections"], order["count"])
     else:
         await opened(client, order["rate"], order["seconds"])
     wall = time.perf_counter() - started
+    done = {"wall_s": wall, "cpu_s": time.process_time() - processor}
     statuses = Counter(status for _, status, _ in client.samples)
-    print(json.dumps({"wall_s": wall, "statuses": statuses, "samples": client.samples}))
+    print(json.dumps({**done, "statuses": statuses, "samples": client.samples}))
 
 
 if __name__ == "__main__":

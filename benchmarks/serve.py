@@ -1,16 +1,21 @@
 """What does HTTP cost?
 
-Throughput against `predict_many` on the same files in the same run, then latency at 80% and
-rejections at 150% of what was measured, open loop.
+Throughput against `predict_many` on the same files in the same run, latency of one photograph
+against `predict` in this process, then latency at 80% and rejections at 150% of the capacity
+measured, open loop. Everything is done in rounds, sides in turns; medians and the ratios of rounds
+are printed.
 
-The server, the load generator and the bulk run each are a process; all share the processors, as on
-a small machine.
+The server, the load generator and this process share the processors, as on a small machine. What
+the generator takes of them is printed beside each figure, and `goodput` counts against a capacity
+that was measured with the same generator at work.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -23,15 +28,18 @@ from common import (
     clothing,
     keshikaran,
     machine,
+    median_of,
     parser,
     photographs,
     show,
     temporary_folder,
 )
 from keshikaran import Predictor
+from tree import cpu_s
 
 _LOAD = Path(__file__).resolve().parent / "http_load.py"
 _SECONDS = 15.0
+_CONNECTIONS = 8
 
 
 class Server:
@@ -60,7 +68,8 @@ class Server:
 
 
 def load(server: Server, files: list[Path], **order: object) -> dict[str, Any]:
-    """Run the load generator."""
+    """Run the load generator; `ms_an_image` is processor time of the server and its decoders."""
+    before = cpu_s(server.process.pid)
     words = {"host": server.host, "port": server.port, "files": [str(f) for f in files], **order}
     done = subprocess.run(
         [sys.executable, str(_LOAD)],
@@ -70,28 +79,55 @@ def load(server: Server, files: list[Path], **order: object) -> dict[str, Any]:
         check=True,
     )
     answer: dict[str, Any] = json.loads(done.stdout)
+    good = sum(status == 200 for _, status, _ in answer["samples"])
+    answer["ms_an_image"] = 1e3 * (cpu_s(server.process.pid) - before) / max(1, good)
     return answer
 
 
-def bulk_rate(model: Path, files: list[Path]) -> float:
-    """Images a second of `predict_many`, files read as it goes."""
+def bulk_rate(model: Path, files: list[Path]) -> tuple[float, float]:
+    """Images a second of `predict_many`, files read as it goes, and processor ms of each."""
     with Predictor.load(model) as predictor:
-        list(predictor.predict_many(files[:20]))
-        started = time.perf_counter()
+        list(predictor.predict_many(files[:100]))
+        started, before = time.perf_counter(), cpu_s(os.getpid())
         count = sum(1 for _ in predictor.predict_many(files))
-        return count / (time.perf_counter() - started)
+        rate = count / (time.perf_counter() - started)
+        return rate, 1e3 * (cpu_s(os.getpid()) - before) / count
 
 
-def single_ms(model: Path, file: Path, times: int = 200) -> float:
-    """Median of one image at a time, in this process."""
+def idle_ms(model: Path, file: Path, server: Server, blocks: int = 20) -> tuple[float, float]:
+    """Median of one image at a time, in this process and over one connection, in turns."""
     data = file.read_bytes()
-    with Predictor.load(model) as predictor:
-        taken = []
-        for _ in range(times):
-            started = time.perf_counter()
-            predictor.predict(data)
-            taken.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(taken)
+    here: list[float] = []
+    there: list[float] = []
+    with Predictor.load(model) as predictor, Connection(server, data) as connection:
+        sides = [(predictor.predict, here), (lambda _: connection.ask(), there)]
+        for block in range(blocks + 1):
+            for ask, taken in sides[:: 1 if block % 2 else -1]:
+                for _ in range(10):
+                    started = time.perf_counter()
+                    ask(data)
+                    taken.append(time.perf_counter() - started)
+    return tuple(1e3 * statistics.median(taken[10:]) for taken in (here, there))  # type: ignore[return-value]
+
+
+class Connection:
+    """One connection that is kept, for one image at a time."""
+
+    def __init__(self, server: Server, body: bytes) -> None:
+        self._connection = http.client.HTTPConnection(server.host, server.port)
+        self._body = body
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+
+    def ask(self) -> bytes:
+        """The answer."""
+        kind = {"Content-Type": "image/jpeg"}
+        self._connection.request("POST", "/v1/predict", self._body, kind)
+        return self._connection.getresponse().read()
 
 
 def quantile_ms(seconds: list[float], share: float) -> float:
@@ -109,15 +145,30 @@ def open_loop(server: Server, files: list[Path], rate: float, seconds: float) ->
     for _, status, taken in done["samples"]:
         by[status == 200].append(taken)
     good, rejected = by[True], by[False]
+    statuses: dict[str, int] = done["statuses"]
+    p50, p99 = quantile_ms(good, 0.5), quantile_ms(good, 0.99)
     return {
         "asked_per_s": rate,
         "goodput_per_s": len(good) / done["wall_s"],
-        "statuses": done["statuses"],
-        "p50_ms": quantile_ms(good, 0.5),
-        "p99_ms": quantile_ms(good, 0.99),
+        "rejected_per_s": len(rejected) / done["wall_s"],
+        "neither 200 nor 429 nor 503": sum(
+            count for status, count in statuses.items() if status not in ("200", "429", "503")
+        ),
+        "5xx": sum(count for status, count in statuses.items() if status >= "500"),
+        "p50_ms": p50,
+        "p99_ms": p99,
+        "p99 / p50": p99 / p50,
         "rejected_p50_ms": quantile_ms(rejected, 0.5),
         "rejected_p99_ms": quantile_ms(rejected, 0.99),
+        "rejected in 50 ms": share_below(rejected, 0.05),
+        "generator's processors": done["cpu_s"] / done["wall_s"],
+        "processor ms an image": done["ms_an_image"],
     }
+
+
+def share_below(seconds: list[float], limit: float) -> float:
+    """Which share took less; NaN of nothing."""
+    return sum(each < limit for each in seconds) / len(seconds) if seconds else float("nan")
 
 
 def main() -> None:
@@ -142,38 +193,84 @@ def trained(data: Path, folder: Path) -> Path:
 
 def measure(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
     """Everything, with one model."""
-    bulk, http = [], []
+    bulk, rates, loads = [], [], []
+    costs: dict[str, list[float]] = {"bulk": [], "http": []}
     with Server(model) as server:
-        load(server, files, kind="closed", connections=8, count=100)
-    for _ in range(given.rounds):
-        bulk.append(bulk_rate(model, files))
-        with Server(model) as server:
-            load(server, files, kind="closed", connections=8, count=100)
-            done = load(server, files, kind="closed", connections=8, count=len(files))
-            http.append(len(files) / done["wall_s"])
-    capacity = statistics.median(http)
-    ratios = [one / other for one, other in zip(http, bulk, strict=True)]
+        load(server, files, kind="closed", connections=_CONNECTIONS, count=100)
+    for number in range(given.rounds):
+        for side in ("bulk", "http") if number % 2 else ("http", "bulk"):
+            if side == "bulk":
+                rate, cost = bulk_rate(model, files)
+                bulk.append(rate)
+                costs["bulk"].append(cost)
+                continue
+            done = http_run(model, files)
+            rates.append(len(files) / done["wall_s"])
+            loads.append(done["cpu_s"] / done["wall_s"])
+            costs["http"].append(done["ms_an_image"])
     show(
         "HTTP with keep-alive against predict_many",
         {
             **machine(),
             "photographs": len(files),
+            "rounds": given.rounds,
             "predict_many_per_s": statistics.median(bulk),
-            "http_per_s": capacity,
-            "ratio (median of rounds)": statistics.median(ratios),
+            "http_per_s": statistics.median(rates),
+            "generator's processors": statistics.median(loads),
+            "predict_many: processor ms an image": statistics.median(costs["bulk"]),
+            "http: processor ms an image": statistics.median(costs["http"]),
+            "ratio of these": median_ratio(costs["http"], costs["bulk"]),
+            "ratio (median of rounds)": median_ratio(rates, bulk),
         },
     )
-    one = photographs(given.data, 1)[0]
-    alone = single_ms(model, one)
+    idle(given, model)
+    overload(given, model, files)
+
+
+def http_run(model: Path, files: list[Path]) -> dict[str, Any]:
+    """A fresh server, warmed up, as fast as it answers."""
     with Server(model) as server:
-        done = load(server, [one], kind="closed", connections=1, count=200)
-        over = quantile_ms([taken for _, _, taken in done["samples"]], 0.5)
-        figures = {"in process ms": alone, "http ms": over, "ratio": over / alone}
-        show("One photograph, idle server", figures)
-        for share in (0.8, 1.5):
-            figures = open_loop(server, files, share * capacity, given.seconds)
-            figures["goodput / capacity"] = figures["goodput_per_s"] / capacity
-            show(f"Open loop at {share:.0%}", figures)
+        load(server, files, kind="closed", connections=_CONNECTIONS, count=100)
+        return load(server, files, kind="closed", connections=_CONNECTIONS, count=len(files))
+
+
+def idle(given: argparse.Namespace, model: Path) -> None:
+    """One photograph at a time."""
+    one = photographs(given.data, 1)[0]
+    here, there = [], []
+    for _ in range(given.rounds):
+        with Server(model) as server:
+            mine, its = idle_ms(model, one, server)
+        here.append(mine)
+        there.append(its)
+    show(
+        "One photograph, idle server",
+        {
+            "in process ms": statistics.median(here),
+            "http ms": statistics.median(there),
+            "ratio (median of rounds)": median_ratio(there, here),
+        },
+    )
+
+
+def overload(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
+    """Open loop; each round measures its own capacity first."""
+    rounds: dict[float, list[dict[str, Any]]] = {0.8: [], 1.5: []}
+    for _ in range(given.rounds):
+        with Server(model) as server:
+            load(server, files, kind="closed", connections=_CONNECTIONS, count=100)
+            done = load(server, files, kind="closed", connections=_CONNECTIONS, count=len(files))
+            capacity = len(files) / done["wall_s"]
+            for share, found in rounds.items():
+                figures = open_loop(server, files, share * capacity, given.seconds)
+                found.append({**figures, "goodput / capacity": figures["goodput_per_s"] / capacity})
+    for share, found in rounds.items():
+        show(f"Open loop at {share:.0%} (medians of rounds)", median_of(found))
+
+
+def median_ratio(these: list[float], those: list[float]) -> float:
+    """The median of the ratios of pairs."""
+    return statistics.median(one / other for one, other in zip(these, those, strict=True))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def resident_mb() -> float:
 
 def run(size: Size) -> Finding:
     """Every behaviour once (quick), or ten times between harmless files."""
-    times, timeout_s = (1, 1.5) if size == "quick" else (10, 5.0)
+    times, timeout_s = (1, 4.0) if size == "quick" else (10, 5.0)
     files = [
         (f"{name} {number}", content)
         for number in range(times)

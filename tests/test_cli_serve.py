@@ -6,27 +6,26 @@ import json
 import logging
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bundle_support import packed
 from cli_support import cli
 from keshikaran.cli.serve import _Place
+from keshikaran.demo import make_pictures
 from keshikaran.errors import BundleError, UsageError
-from keshikaran.predictor import Predictor
 from keshikaran.signature import SignatureCheck
+from keshikaran.training import TrainingResult
 from keshikaran.web import log as web_log
-from serve_support import BLUE, MULTIPART, OTHER_MODEL_ID, RED, form
-from support import encode, reddish
+from keshikaran.web.server import Announce
+from keshikaran.web.service import Load
+from keshikaran.web.settings import ServerSettings
+from serve_support import OTHER_MODEL_ID
 
 Captured = pytest.CaptureFixture[str]
 
@@ -47,59 +46,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
     path.write_bytes(packed())
     return path
-
-
-def test_every_way_to_ask_gives_the_same_score(
-    model: Path, tmp_path: Path, capsys: Captured
-) -> None:
-    """Python, command line, HTTP raw and HTTP multipart; started and ended as people do."""
-    files = {
-        "a.png": RED,
-        "b.jpg": BLUE,
-        "c.webp": encode(reddish(3), "WEBP"),
-        "d.png": b"no picture",
-    }
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    paths = [tmp_path / name for name in files]
-    lines = cli(capsys, "predict", *paths, "--model", model, "--json").out.splitlines()
-    by_command = [json.loads(line) for line in lines]
-    with Predictor.load(model) as predictor:
-        by_python = [predictor.predict(data).to_dict() for data in files.values()]
-    command = [sys.executable, "-m", "keshikaran", "serve", "--model", str(model), "--port", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
-        assert running.stderr is not None
-        talk = [running.stderr.readline() for _ in range(3)]
-        found = re.search(r"http://127\.0\.0\.1:\d+", "".join(talk))
-        assert found is not None
-        url = found.group() + "/v1/predict"
-        assert any(line.startswith("  curl ") and url in line for line in talk)
-        raw = [_post(url, data, {"content-type": "image/png"}) for data in files.values()]
-        together = _post(url, form(*files.items()), MULTIPART)["predictions"]
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=20) == 0
-    raw[3] = raw[3]["prediction"]
-    for answers in zip(by_python, by_command, raw, together, strict=True):
-        assert len({answer["image_id"] for answer in answers}) == 1
-        assert len({answer["verdict"] for answer in answers}) == 1
-        assert all(list(answer) == list(answers[0]) for answer in answers)
-        if answers[0]["score"] is not None:
-            score = pytest.approx(answers[0]["score"], abs=1e-3)
-            assert all(answer["score"] == score for answer in answers)
-    assert [answer["path"] for answer in together] == list(files)
-    assert by_python[3]["verdict"] == "undecided"
-
-
-def _post(url: str, body: bytes, headers: dict[str, str]) -> Any:
-    request = urllib.request.Request(url, body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return json.loads(error.read())
 
 
 def test_public_address_without_tokens_is_wrong_usage(model: Path, capsys: Captured) -> None:
@@ -157,6 +103,47 @@ def test_model_named_to_a_running_server_lies_beside_the_first(tmp_path: Path) -
     assert signed.choose(older.name) == older
     with pytest.raises(UsageError, match="vouches for one file"):
         signed.choose(newer.name)
+
+
+def test_demo_serves_its_model_and_says_what_to_drop(
+    tmp_path: Path, trained: TrainingResult, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training and the server are those of other tests."""
+    served: list[tuple[ServerSettings, str]] = []
+
+    def fake_serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
+        with load(None) as predictor:
+            served.append((settings, predictor.manifest.model_id))
+        announce("http://127.0.0.1:4567", served[0][1])
+
+    monkeypatch.setattr("keshikaran.training.train", lambda *_: trained)
+    monkeypatch.setattr("keshikaran.web.server.serve", fake_serve)
+    pictures = make_pictures(tmp_path / "some", count=2, fresh=2)
+    monkeypatch.setattr("keshikaran.demo.make_pictures", lambda *_, **__: pictures)
+    words = ("demo", "-w", tmp_path / "demo", "--serve", "--port", "0")
+    done = cli(capsys, *words)
+    assert (done.code, served) == (0, [(ServerSettings(port=0), trained.model_id)])
+    assert "pictures that training never saw:" in done.out
+    assert "In a browser: http://127.0.0.1:4567/ " in done.err
+    dropped, broken = re.search(r"Drop the pictures of (\S+) .*\nAnd (\S+),", done.err).groups()  # type: ignore[union-attr]
+    assert {path.parent for path in pictures.fresh} == {Path(dropped)}
+    assert Path(broken).is_file()
+    first, second = cli(capsys, *words, "--json").out.splitlines()
+    assert len(json.loads(first)["predictions"]) == 2
+    assert json.loads(second)["url"] == "http://127.0.0.1:4567"
+
+
+def test_demo_finds_out_first_that_it_cannot_serve(tmp_path: Path, capsys: Captured) -> None:
+    place = ("-w", tmp_path / "demo")
+    done = cli(capsys, "demo", *place, "--port", "8000")
+    assert done.code == 2
+    assert "without --serve" in done.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = cli(capsys, "demo", *place, "--serve", "--port", port)
+    assert done.code == 2
+    assert f"port {port} cannot be had" in done.err
+    assert not (tmp_path / "demo").exists()
 
 
 def test_serving_imports_nothing_of_training_or_the_store() -> None:

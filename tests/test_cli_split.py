@@ -12,7 +12,14 @@ from cli_support import Outcome, cli, talks_in_lines
 from keshikaran.backbones import load_backbone
 from keshikaran.pixels import RESIZE_MODES
 from keshikaran.split import split_images
-from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store, Workspace
+from keshikaran.store import (
+    DuplicatePair,
+    FeatureCache,
+    FeatureRecipe,
+    Store,
+    SuspectedPair,
+    Workspace,
+)
 from keshikaran.training import TrainingResult
 from keshikaran.types import ImageId, Split
 from support import bluish, encode
@@ -28,7 +35,7 @@ def workspace(trained: TrainingResult, tmp_path: Path) -> Path:
 
 
 def _on(store: Store, side: Split, label: int | None = None) -> list[ImageId]:
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     found = [i for i, where in sorted(store.splits().items()) if where == side]
     return [i for i in found if label in {None, labels[i]}]
 
@@ -105,7 +112,7 @@ def test_rules_made_elsewhere_warn_of_their_leaks(
     workspace: Path, backbone_file: Path, capsys: Captured, tmp_path: Path, scheme: str
 ) -> None:
     with Store(workspace) as store:
-        images = sorted(store.labelled_images(), key=lambda image: image.object_id)
+        images = sorted(store.labels.images(), key=lambda image: image.object_id)
         if scheme == "seed":  # the first is surely on its test side, the last on train
             ones = [image.image_id for image in images if image.label == 1]
             split_images(store)
@@ -183,7 +190,7 @@ def test_features_of_any_precision_and_resize_mode_will_do(
     _run(capsys, backbone_file, workspace, "audit", "--no-figures")
     digest = load_backbone(str(backbone_file)).digest
     with Store(workspace) as store, FeatureCache(Workspace(workspace).features) as cache:
-        ids = [image.image_id for image in store.labelled_images()]
+        ids = [image.image_id for image in store.labels.images()]
         missing = {
             mode: len(cache.missing(FeatureRecipe(digest, "f32", mode), ids))
             for mode in RESIZE_MODES
@@ -301,3 +308,34 @@ def test_audit_shows_the_first_few_of_many(
     assert "… and 3 more (--json lists all)" in done.out
     assert "9 images: " in done.out
     assert "… and 7 more" in done.out
+
+
+def test_suspects_are_told_of_kept_apart_and_named_with_the_evidence(
+    workspace: Path, backbone_file: Path, capsys: Captured
+) -> None:
+    with Store(workspace) as store:
+        train, test = _on(store, "train", 1)[:2], _on(store, "test", 1)[:2]
+        one, other = (sorted(pair) for pair in zip(train, test, strict=True))
+        seen = ("none", 1.0, 0.97, 0.4375, 0.5625)
+        store.suspected.record([SuspectedPair(one[0], one[1], *seen, 2, 24.5)])
+        nothing = (None, None, None, None, None)
+        store.suspected.record([SuspectedPair(other[0], other[1], *nothing, 2, 21.0)])
+    done = _run(capsys, backbone_file, workspace, "audit", "--no-figures")
+    assert done.code == 0
+    assert "suspected copies         2 pairs, 2 on different sides" in done.out
+    assert "(features: 24 spreads, agreement 0.44, similarity 0.56)" in done.out
+    assert "(features: 21 spreads, too little to compare)" in done.out
+    assert "Suspected copies on different sides: keshikaran split" in done.err
+    assert done.err.splitlines()[-1].startswith("Next: keshikaran split")
+    done = _run(capsys, backbone_file, workspace, "split")
+    assert "2 images are set aside and take no part: copies" in done.err
+    assert "4 images may be copies of one another; pixels could not tell." in done.err
+    done = _run(capsys, backbone_file, workspace, "audit", "--no-figures")
+    assert "suspected copies         2 pairs, 0 on different sides" in done.out
+    assert f"{min(train)[:12]}  perhaps a copy of" in done.out
+    assert "on no side, set aside" in done.out
+    found = json.loads(_run(capsys, backbone_file, workspace, "split", "--no-guard", "--json").out)
+    assert (found["suspected"], found["suspected_leaks"] + found["leaks"]) == (4, 2)
+    done = _run(capsys, backbone_file, workspace, "split")  # the scheme stays as it is
+    assert "2 images on train may be copies of validation or test images" in done.err
+    assert "To deal near-duplicates together: keshikaran split --scheme hash" in done.err

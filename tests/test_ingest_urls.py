@@ -8,18 +8,15 @@ import json
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certificate_support import write_certificate
 from cli_support import cli
 from keshikaran.errors import SourceError
 from keshikaran.hashing import image_id_of
@@ -82,7 +79,7 @@ def test_images_of_a_list_are_imported_with_their_labels(
     table.write_text("url,value\n" + "\n".join(lines) + "\n")
     report = import_source(store, UrlSource(store, read_url_list(table), _QUICK, guard=guard_for()))
     assert (report.seen, report.imported, report.labels) == (6, 6, 6)
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     expected = {image_id_of(data): n % 2 for n, data in enumerate(images.values())}
     assert labels == expected
     image_id = image_id_of(images["/3.png"])
@@ -525,26 +522,7 @@ def test_no_proxy_of_the_environment_is_used(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for pictures.test, signed by itself, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pictures.test")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("pictures.test")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "pictures.test.pem"
-    plain = serialization.NoEncryption()
-    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    path.write_bytes(key.private_bytes(pem, form, plain) + made.public_bytes(pem))
-    return path
+    return write_certificate(tmp_path_factory.mktemp("tls"), "pictures.test")
 
 
 @pytest.mark.parametrize(("host", "imported"), [("pictures.test", 1), ("other.test", 0)])
@@ -587,7 +565,7 @@ def test_an_address_with_both_values_is_a_contradiction(
     source = UrlSource(store, read_url_list(path), _QUICK, guard=guard_for())
     report = import_source(store, source)
     assert (report.seen, report.imported, report.duplicates) == (3, 1, 2)
-    (found,) = store.contradictions()
+    (found,) = store.labels.contradictions()
     assert found.objectionable == (url,)
     assert found.acceptable == (f"{url} (line 3)",)
     assert site.paths() == ["/a.png"]

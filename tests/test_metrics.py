@@ -15,13 +15,11 @@ from keshikaran.evaluate import Terms, evaluate
 from keshikaran.metrics import (
     Metrics,
     ScoredSet,
-    choose_thresholds,
     compute_curves,
     compute_metrics,
     expected_calibration_error,
     log_loss,
 )
-from keshikaran.policy import Policy
 from keshikaran.types import Float64Array, ImageId, LabelArray, Thresholds
 
 Pairs = list[tuple[int, float]]
@@ -198,82 +196,7 @@ def test_order_of_images_does_not_matter(orders: tuple[Pairs, Pairs]) -> None:
     assert two == pytest.approx(one, abs=1e-9)
 
 
-# Thresholds
-
-
-def test_thresholds_by_hand() -> None:
-    # F1 is best after the third image; the last objectionable one is far below.
-    scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
-    y, p = _arrays(list(zip([1, 1, 1, 0, 0, 0, 0, 1], scores, strict=True)))
-    found = choose_thresholds(y, p)
-    assert found.block == pytest.approx(0.65)
-    assert found.review == pytest.approx(0.1)
-    assert choose_thresholds(y, p, review_recall=0.75).review == pytest.approx(0.65)
-
-
-def test_review_is_never_above_block() -> None:
-    # Three of four would be found at 0.65 already, but the best F1 is lower.
-    y, p = _arrays([(1, 0.9), (1, 0.8), (1, 0.7), (1, 0.3), (0, 0.1)])
-    found = choose_thresholds(y, p, review_recall=0.5)
-    assert found.review == found.block == pytest.approx(0.2)
-
-
-def test_images_with_equal_scores_stay_on_one_side() -> None:
-    y, p = _arrays([(1, 0.9), (1, 0.5), (0, 0.5), (0, 0.5), (0, 0.1)])
-    found = choose_thresholds(y, p, review_recall=1.0)
-    assert found.review == pytest.approx(0.3)
-    assert found.block in (pytest.approx(0.7), pytest.approx(0.3))
-
-
-def test_all_scores_equal_puts_everything_above_the_cut() -> None:
-    y, p = _arrays([(1, 0.4), (0, 0.4), (1, 0.4)])
-    assert choose_thresholds(y, p) == Thresholds(review=0.2, block=0.2)
-
-
-def test_model_that_is_always_wrong_still_finds_what_was_promised() -> None:
-    y, p = _arrays([(1, 0.0), (1, 0.0), (0, 1.0), (0, 0.9)])
-    found = choose_thresholds(y, p)
-    assert found == Thresholds(review=0.0, block=0.0)
-
-
-@_quick
-@given(_pairs_of_both, st.sampled_from([0.5, 0.8, 0.95, 0.99, 1.0]))
-def test_review_finds_the_share_promised_and_lies_at_most_at_block(
-    pairs: Pairs, recall: float
-) -> None:
-    y, p = _arrays(pairs)
-    found = choose_thresholds(y, p, recall)
-    assert 0.0 <= found.review <= found.block <= 1.0
-    positives = p[y == 1]
-    assert np.count_nonzero(positives >= found.review) >= recall * len(positives) - 1e-9
-
-
-@_quick
-@given(st.lists(_rough_pair, min_size=2, max_size=40))
-def test_block_has_the_best_f1_of_all_cuts(pairs: Pairs) -> None:
-    y, p = _arrays(pairs)
-    if len(set(y.tolist())) < 2:
-        return
-    block = choose_thresholds(y, p).block
-    best = max(compute_metrics(y, p, float(cut)).f1 for cut in p)
-    assert compute_metrics(y, p, block).f1 == pytest.approx(best)
-
-
-@_quick
-@given(st.lists(_rough_pair, min_size=2, max_size=40))
-def test_review_is_the_largest_cut_that_keeps_the_promise_or_block(pairs: Pairs) -> None:
-    y, p = _arrays(pairs)
-    if len(set(y.tolist())) < 2:
-        return
-    found = choose_thresholds(y, p)
-    above = p[p >= found.review].min()
-    next_cut = p[p > above]
-    if found.review < found.block and len(next_cut):
-        positives = p[y == 1]
-        assert np.count_nonzero(positives > above) < 0.95 * len(positives)
-
-
-# The evaluation and the policy behind it
+# The evaluation
 
 
 def test_evaluation_measures_both_sides_at_the_block_threshold() -> None:
@@ -287,12 +210,3 @@ def test_evaluation_measures_both_sides_at_the_block_threshold() -> None:
     assert report.test.images == 300
     assert report.test_set is test
     assert report.curve == compute_curve(y[200:], p[200:], 0.3)
-
-
-def test_policy_says_in_words_what_the_thresholds_are_chosen_for() -> None:
-    assert "finds 95% of the objectionable" in Policy().thresholds_chosen_for
-    assert "finds 80% of the objectionable" in Policy(min_recall=0.8).thresholds_chosen_for
-    said = Policy("guns", "all else", 0.9).to_dict()
-    assert said["objectionable"] == "guns"
-    assert said["acceptable"] == "all else"
-    assert said["min_recall"] == 0.9

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from keshikaran.head import sigmoid
 from keshikaran.intervals import Estimate
-from keshikaran.metrics import choose_thresholds
+from keshikaran.metrics import compute_metrics
 from keshikaran.operating_figures import (
     band_shares,
     costs_thresholds,
@@ -132,7 +132,8 @@ def test_rate_out_of_reach_gets_the_strictest_threshold(surely_wrong: int) -> No
 def test_default_blocks_at_the_best_f1() -> None:
     labels, scores = _normal(150, 500)
     found = _chosen(labels, scores, Policy())
-    assert found.thresholds.block == pytest.approx(choose_thresholds(labels, scores).block)
+    best = max(compute_metrics(labels, scores, float(cut)).f1 for cut in scores)
+    assert compute_metrics(labels, scores, found.thresholds.block).f1 == pytest.approx(best)
     assert found.thresholds.review < found.thresholds.block
     assert found.chosen_for == (
         "block: the best F1; review: at least 95% of objectionable images found"

@@ -37,6 +37,7 @@ def _python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_public_names() -> None:
     assert sorted(keshikaran.__all__) == [
+        "Client",
         "KeshikaranError",
         "Prediction",
         "Predictor",
@@ -62,6 +63,14 @@ def test_importing_the_package_loads_nothing_of_training() -> None:
     loaded = set(json.loads(_python(code).stdout))
     assert "keshikaran.predictor" in loaded
     assert loaded & _OF_TRAINING == set()
+
+
+def test_the_client_loads_nothing_that_runs_a_model_or_decodes_an_image() -> None:
+    code = "import json, sys; from keshikaran import Client; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(_python(code).stdout))
+    assert "keshikaran.client" in loaded
+    heavy = {"PIL", "keshikaran.predictor", "onnx", "onnxruntime", "openvino", "rich", "simplejpeg"}
+    assert loaded & (_OF_TRAINING | heavy | {"starlette", "typer", "uvicorn"}) == set()
 
 
 def test_names_are_loaded_when_they_are_used() -> None:

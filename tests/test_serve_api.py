@@ -458,6 +458,7 @@ def test_admin_loads_another_model_and_a_bad_one_changes_nothing(tokens: Path) -
         b"{",
         b'{"file": 1}',
         b'{"file": ""}',
+        b'{"file": null}',
         b'{"url": "http://x"}',
         b"[" * 4000,
     ):
@@ -531,6 +532,10 @@ def test_figures_count_verdicts_codes_scores_and_stages() -> None:
         'keshikaran_stage_seconds_count{stage="decode"} 4.0',
         'keshikaran_stage_seconds_count{stage="infer"} 3.0',
         'keshikaran_stage_seconds_count{stage="queue"} 4.0',
+        'keshikaran_stage_seconds_count{stage="body"} 4.0',
+        'keshikaran_predictions_total{verdict="review"} 0.0',
+        'keshikaran_rejected_total{code="queue_full"} 0.0',
+        'keshikaran_reloads_total{outcome="refused"} 0.0',
         "keshikaran_queue_depth 0.0",
     ):
         assert line in figures
@@ -609,4 +614,3 @@ def test_page_of_the_description_asks_nobody_else(plain: Api) -> None:
     assert "http://" not in text
     assert "https://" not in text
     assert "POST /v1/predict" in text
-    assert get(plain, "/").headers["location"] == "/docs"

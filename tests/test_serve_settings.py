@@ -108,6 +108,16 @@ def test_port_that_is_taken_is_named(tmp_path: Path) -> None:
             listen(ServerSettings(host=host, token_file=tmp_path))
 
 
+def test_answers_do_not_wait_for_a_clients_acknowledgement() -> None:
+    """Head and body are two packets; Nagle's algorithm would hold the second back for 40 ms."""
+    with (
+        listen(ServerSettings(port=0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_address_can_be_typed_into_a_browser(tmp_path: Path) -> None:
     with listen(ServerSettings(port=0)) as found:
         assert address_of(found) == f"http://127.0.0.1:{found.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,6 +18,10 @@ import pytest
 
 from bundle_support import packed
 from keshikaran.hashing import image_id_of
+from keshikaran.web.connection_table import ConnectionTable
+from keshikaran.web.connections import Guard
+from keshikaran.web.server import listen
+from keshikaran.web.settings import ServerSettings
 from serve_support import (
     BLUE,
     MODEL_ID,
@@ -93,6 +98,26 @@ def test_answers_over_one_connection_again_and_again(server: Running) -> None:
         assert received.index(image_id_of(RED).encode()) < received.index(
             image_id_of(BLUE).encode()
         )
+
+
+def test_no_part_of_an_answer_waits_for_the_client_to_confirm_the_one_before() -> None:
+    settings = ServerSettings(port=0)
+
+    async def scene() -> int:
+        loop = asyncio.get_running_loop()
+        with listen(settings) as listener, socket.create_connection(listener.getsockname()):
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            _, guard = await loop.connect_accepted_socket(
+                lambda: Guard(lambda _: asyncio.Protocol(), ConnectionTable(settings)), connection
+            )
+            mine = guard.transport.get_extra_info("socket")
+            option: int = mine.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            guard.transport.abort()
+            await asyncio.sleep(0)
+            return option
+
+    assert asyncio.run(scene()) != 0
 
 
 def test_the_same_file_has_the_same_score_as_in_python(server: Running) -> None:

@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING
 from keshikaran.version import __version__
 
 if TYPE_CHECKING:
+    from keshikaran.client import Client
     from keshikaran.errors import KeshikaranError
     from keshikaran.predictor import Predictor
     from keshikaran.types import Prediction
 
 _HOMES = {
+    "Client": "keshikaran.client",
     "KeshikaranError": "keshikaran.errors",
     "Prediction": "keshikaran.types",
     "Predictor": "keshikaran.predictor",
 }
 
-__all__ = ["KeshikaranError", "Prediction", "Predictor", "__version__"]
+__all__ = ["Client", "KeshikaranError", "Prediction", "Predictor", "__version__"]
 
 
 def __getattr__(name: str) -> object:

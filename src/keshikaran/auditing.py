@@ -17,7 +17,9 @@ from keshikaran.dealing import Dealt, leaks_in
 from keshikaran.errors import NotEnoughImagesError
 from keshikaran.featurize import FeatureTable
 from keshikaran.head import FitResult, fit_head
-from keshikaran.metrics import ScoredSet, choose_thresholds, compute_metrics
+from keshikaran.metrics import ScoredSet, compute_metrics
+from keshikaran.operating_points import choose_operating_points
+from keshikaran.policy import Policy
 from keshikaran.preparation import Tools, featurize_labelled, group_labelled, open_cached_tools
 from keshikaran.split import SplitScheme, plan_split, stored_scheme
 from keshikaran.store import Store, Workspace
@@ -174,7 +176,7 @@ def _figures(
     tools: Tools, features: FeatureTable, dealt: Dealt, progress: Progress
 ) -> Iterator[Judged]:
     store = tools.store
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     groups = store.groups.of_images()
     unguarded = _unguarded(store)
     with progress.task("judge", None) as task:
@@ -210,7 +212,9 @@ def _fit(data: Dataset) -> FitResult:
 
 def _thresholds(data: Dataset, fit: FitResult) -> Thresholds:
     validation = data.scored("validation", fit.head)
-    return choose_thresholds(validation.y_true, validation.y_score)
+    share = float(validation.y_true.mean())
+    usual = choose_operating_points(validation.y_true, validation.y_score, Policy(), share)
+    return usual.thresholds
 
 
 def _judge(

@@ -15,6 +15,10 @@
     ├── MemoryFileError          a file of known images is missing, damaged or for another model
     ├── IsolationError           no process can be started to decode images in
     ├── MissingExtraError        an optional part is not installed
+    ├── ClientError              a server was asked and gave no verdict; carries a stable code
+    │   ├── UnreachableError     no answer, or one that is not this server's
+    │   ├── BusyError            it has no room now, and still had none after some tries
+    │   └── RequestFailedError   it refuses this request, and would again
     └── RequestRefusedError      an HTTP request is answered with a problem (`web.problems`)
 
 Each carries what happened, on which file, and what to do about it. The command line prints
@@ -154,3 +158,55 @@ class MissingExtraError(KeshikaranError):
             f'Run: pip install "keshikaran[{extra}]"',
         )
         self.extra = extra
+
+
+class ClientError(KeshikaranError):
+    """A server was asked about an image and gave no verdict: the image has not passed.
+
+    Args:
+        code: what happened, for machines: a code of docs/serving.md where the server said one,
+            `http_STATUS` where something before it answered, else one of `unreachable`,
+            `timed_out`, `untrusted`, `bad_answer`.
+        what: see `KeshikaranError`.
+        hint: see `KeshikaranError`.
+        status: the HTTP status; None if there was no answer.
+        request_id: under which the server's log has it.
+        retry_after_s: when the server wants to be asked again; None if it did not say.
+    """
+
+    is_passing = False
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        hint: str = "",
+        *,
+        status: int | None = None,
+        request_id: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(what, hint)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+
+class UnreachableError(ClientError):
+    """No answer came, or one that is not this server's."""
+
+    @property
+    def is_passing(self) -> bool:  # type: ignore[override]
+        """Whether the same request may succeed later."""
+        return self.code in ("unreachable", "timed_out")
+
+
+class BusyError(ClientError):
+    """The server, or what stands before it, has no room now."""
+
+    is_passing = True
+
+
+class RequestFailedError(ClientError):
+    """The server refuses this request and would refuse it again."""

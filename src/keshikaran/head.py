@@ -15,12 +15,13 @@ import numpy as np
 from keshikaran.logistic import LogisticRegression, one_thread, softplus
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
-from keshikaran.types import Float32Array, Float64Array, LabelArray, chunks_of
+from keshikaran.types import BoolArray, Float32Array, Float64Array, LabelArray, chunks_of
 
 # Half-decades of the inverse regularisation strength, weakest model first.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
 _PATIENCE = 2
 _PATH_TOLERANCE = 1e-4
+_NEAR_TOLERANCE = 1e-5
 _FINAL_TOLERANCE = 1e-8
 _CONSTANT = 1e-7
 _ROWS = 512  # as many as stay in the processor's cache
@@ -134,10 +135,42 @@ def fit_roughly(x: Float32Array, y: LabelArray, c: float) -> Head:
     """
     mean, scale = _scaling(x)
     with one_thread():
-        problem = LogisticRegression(_scaled(x, mean, scale).astype(np.float32), y)
+        problem = LogisticRegression(_scaled_roughly(x, mean, scale), y)
         start = np.append(np.zeros(x.shape[1]), _log_odds(y))
         found = problem.solve(c, start, _PATH_TOLERANCE)
     return _fold(_head(found), mean, scale)
+
+
+class RoughFits:
+    """Fits on parts of the same images with one regularisation: good to three digits of a score.
+
+    Centring and scaling are those of all images, which says nothing of anybody's label. Searches
+    start from a head for all of them: where a search ends does not depend on that, but for the
+    tolerance, which is ten times finer than that of `fit_roughly`.
+
+    Args:
+        x: features of all images [n, D].
+        y: labels 0 or 1, both present, [n].
+        c: inverse regularisation strength.
+        near: a head that fits all of them; None starts from nothing.
+    """
+
+    def __init__(self, x: Float32Array, y: LabelArray, c: float, near: Head | None = None) -> None:
+        self._mean, self._scale = _scaling(x)
+        self._z = _scaled_roughly(x, self._mean, self._scale)
+        self._y, self._c = y, c
+        self._start = np.append(np.zeros(x.shape[1]), _log_odds(y))
+        if near is not None:
+            self._start = _unfold(near, self._mean, self._scale)
+        self._shape: Float64Array | None = None
+        if near is not None:
+            self._shape = LogisticRegression(self._z, y).shape(c, self._start)
+
+    def fit(self, rows: BoolArray) -> Head:
+        """A head for the images in `rows`, bool [n]; both labels are among them."""
+        problem = LogisticRegression(self._z[rows], self._y[rows])
+        found = problem.solve(self._c, self._start, _NEAR_TOLERANCE, self._shape)
+        return _fold(_head(found), self._mean, self._scale)
 
 
 def _search(
@@ -241,7 +274,20 @@ def _scaled(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64
     return z
 
 
+def _scaled_roughly(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float32Array:
+    """The same in single precision."""
+    z = np.empty(x.shape, dtype=np.float32)
+    for rows in chunks_of(len(x), _ROWS):
+        z[rows] = (x[rows] - mean) / scale
+    return z
+
+
 def _fold(head: Head, mean: Float64Array, scale: Float64Array) -> Head:
     """Move centring and scaling into weights and bias."""
     weights = head.weights / scale
     return Head(weights, head.bias - float(mean @ weights))
+
+
+def _unfold(head: Head, mean: Float64Array, scale: Float64Array) -> Float64Array:
+    """Weights and bias on centred and scaled features, float64 [D + 1]."""
+    return np.append(head.weights * scale, head.bias + float(mean @ head.weights))

@@ -99,9 +99,7 @@ def terms_of(manifest: Manifest) -> Terms:
 
 def _judging_images(tools: Tools, progress: Progress) -> tuple[FeatureTable, Dataset]:
     store = tools.store
-    labels: dict[ImageId, Label] = {
-        image.image_id: image.label for image in store.labelled_images()
-    }
+    labels: dict[ImageId, Label] = {image.image_id: image.label for image in store.labels.images()}
     sides = {i: side for i, side in store.splits().items() if side in _JUDGING and i in labels}
     features = featurize(store, tools.cache, tools.featurizer, list(sides), progress)
     data = make_dataset(features.image_ids, features.matrix, labels, sides, features.starts)
@@ -122,7 +120,7 @@ def _if_both(scored: ScoredSet) -> ScoredSet | None:
 def _uncalibrated(manifest: Manifest, head: Head, scores: Float64Array) -> Float64Array | None:
     """Probabilities before calibration, where the map can be undone."""
     found = manifest.calibration
-    if head.bend is not None or found["kind"] == "none" or found["above"] <= 0:
+    if head.bend is not None or found["above"] <= 0:
         return None
     moved = prior_shift(_inside(found["label_prevalence"]), _inside(manifest.prevalence))
     return sigmoid((logits_of(scores) - moved - found["shift"]) / found["above"])

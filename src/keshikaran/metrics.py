@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keshikaran.types import Float64Array, ImageId, IntArray, LabelArray, Thresholds
+from keshikaran.types import Float64Array, ImageId, IntArray, LabelArray
 
 _ECE_BINS = 10
 _SMALLEST = 1e-15
-_REVIEW_RECALL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,35 +166,6 @@ def calibration_bins(y_score: Float64Array, bins: int = _ECE_BINS) -> IntArray:
     """Which of the bins of equal width each probability falls into, int64 [n]."""
     numbers: IntArray = np.minimum((y_score * bins).astype(np.int64), bins - 1)
     return numbers
-
-
-def choose_thresholds(
-    y_true: LabelArray, y_score: Float64Array, review_recall: float = _REVIEW_RECALL
-) -> Thresholds:
-    """Two cuts from a validation set with both classes.
-
-    `block` is where F1 is largest. `review` is the largest cut that still finds
-    `review_recall` of the objectionable images, never above `block`. Cuts lie halfway between
-    neighbouring scores, so that they do not hang on one image's last digits.
-
-    Args:
-        y_true: labels 0 or 1, shape [n].
-        y_score: probabilities in [0, 1], shape [n].
-        review_recall: share in (0, 1].
-    """
-    ranked = _rank(y_true, y_score)
-    found, called = ranked.found, ranked.found + ranked.false
-    f1 = 2 * found / (called + found[-1])
-    block = int(np.argmax(f1))
-    review = int(np.argmax(found >= review_recall * found[-1]))
-    cuts = _cuts(ranked.scores)
-    return Thresholds(review=min(cuts[review], cuts[block]), block=cuts[block])
-
-
-def _cuts(scores: Float64Array) -> list[float]:
-    """The cut below each of the descending scores."""
-    below = np.append(scores[1:], 0.0)
-    return [float(value) for value in (scores + below) / 2]
 
 
 @dataclass(frozen=True, slots=True)

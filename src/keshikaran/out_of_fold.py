@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from keshikaran.head import C_GRID, fit_head, fit_roughly, predict_proba
+from keshikaran.head import Head, RoughFits, fit_head, predict_proba
+from keshikaran.logistic import one_thread
 from keshikaran.types import (
     BoolArray,
     Float32Array,
@@ -25,6 +27,7 @@ from keshikaran.types import (
 
 DEFAULT_FOLDS = 5
 _USUAL_C = 1e-3
+_AT_ONCE = 2  # each with a copy of its rows
 
 
 def assign_folds(
@@ -63,6 +66,7 @@ def out_of_fold_scores(
     folds: IntArray,
     c: float | None = None,
     *,
+    near: Head | None = None,
     taught: BoolArray | None = None,
     progress: Progress | None = None,
 ) -> Float64Array:
@@ -74,6 +78,8 @@ def out_of_fold_scores(
         folds: int64 [n], from `assign_folds`.
         c: inverse regularisation strength, as the final head has it; None takes the one that
             suits the first fold best.
+        near: a head fitted on all of them with `c`: makes it faster, and changes no more than
+            the tolerance allows.
         taught: bool [n], the images whose labels may be learned from; None for all. The others
             are scored only.
         progress: told of each fold.
@@ -85,22 +91,38 @@ def out_of_fold_scores(
         ValueError: the images outside of a fold are all of one label.
     """
     taught = np.ones(len(labels), dtype=bool) if taught is None else taught
-    scores = np.empty(len(labels), dtype=np.float64)
     numbers = np.unique(folds)
-    with (progress or SilentProgress()).task("fit", len(numbers)) as task:
-        for fold in numbers:
-            held, others = folds == fold, (folds != fold) & taught
-            if len(np.unique(labels[others])) < 2:
-                msg = "too few images of one label to leave a fold out"
-                raise ValueError(msg)
-            train = (features[others], labels[others])
-            judge = (features[held & taught], labels[held & taught])
-            if c is None:
-                c = fit_head(*train, *judge, grid=C_GRID).c if len(judge[1]) else _USUAL_C
-            head = fit_roughly(*train, c or _USUAL_C)
-            scores[held] = predict_proba(head, features[held])
+    for fold in numbers:
+        if len(np.unique(labels[(folds != fold) & taught])) < 2:
+            msg = "too few images of one label to leave a fold out"
+            raise ValueError(msg)
+    if c is None:
+        c = _suitable_c(features, labels, folds, taught)
+    scores = np.empty(len(labels), dtype=np.float64)
+    with (progress or SilentProgress()).task("fit", len(numbers)) as task, one_thread():
+        fits = RoughFits(features, labels, c, near)
+
+        def score(fold: int) -> None:
+            held = folds == fold
+            scores[held] = predict_proba(fits.fit(~held & taught), features[held])
             task.advance()
+
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="keshikaran-fold") as pool:
+            for _ in pool.map(score, numbers):
+                pass
     return scores
+
+
+def _suitable_c(
+    features: Float32Array, labels: LabelArray, folds: IntArray, taught: BoolArray
+) -> float:
+    """The regularisation that suits the first fold best."""
+    held = (folds == folds.min()) & taught
+    others = (folds != folds.min()) & taught
+    if not held.any():
+        return _USUAL_C
+    fit = fit_head(features[others], labels[others], features[held], labels[held])
+    return fit.c or _USUAL_C
 
 
 def _shuffled(group: GroupId) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.model_options import latest_model
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
@@ -18,7 +19,6 @@ from keshikaran.cli.options import (
     need_training,
     workspace_words,
 )
-from keshikaran.cli.predict import latest_model
 
 if TYPE_CHECKING:
     from keshikaran.comparing import Contest

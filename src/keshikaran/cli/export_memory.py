@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.model_options import latest_model
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
@@ -18,7 +19,6 @@ from keshikaran.cli.options import (
     existing_workspace,
     need_training,
 )
-from keshikaran.cli.predict import latest_model
 
 
 def export_memory_command(
@@ -37,7 +37,7 @@ def export_memory_command(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the labelled images to a file, so that `predict` knows them again anywhere."""
+    """Write the labelled images to a file, so that other machines know them again."""
     need_training()
     from keshikaran.known import export_memory
 

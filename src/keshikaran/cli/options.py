@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from keshikaran.backbones import EngineName
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, StoreError, UsageError
 from keshikaran.pixels import FORMATS, ImageFormat, Limits
@@ -18,6 +19,7 @@ from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy, read_policy
 from keshikaran.signature import SignatureCheck
 from keshikaran.store import Workspace, workspace_folder
+from keshikaran.types import Precision
 
 WorkspaceOption = Annotated[
     Path | None,
@@ -109,6 +111,23 @@ SignatureOption = Annotated[
         "--signature",
         metavar="FILE",
         help="Use the model only if this signature vouches for it.",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+]
+ModelPrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(help="Default: the one the model was made in.", show_default=False),
+]
+ModelEngineOption = Annotated[EngineName, typer.Option(help="What runs the model.")]
+MemoryOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Look first among the known images of this file (see export-memory).",
         show_default=False,
     ),
 ]

@@ -11,81 +11,48 @@ from typing import Annotated
 
 import typer
 
-from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say, talk
+from keshikaran.cli.grouped import grouped
+from keshikaran.cli.model_options import ModelOptions
 from keshikaran.cli.options import (
-    AcceptOption,
-    IsolationOption,
     JsonOption,
-    PublicKeyOption,
-    SignatureOption,
     WorkspaceOption,
-    asked_signature,
     existing_workspace,
-    limits_with,
-    open_workspace,
     workspace_words,
 )
-from keshikaran.errors import BundleError, UsageError
+from keshikaran.errors import UsageError
 from keshikaran.ingest import files_below
 from keshikaran.memory import Memory
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
-from keshikaran.types import Precision, Prediction, SilentProgress
+from keshikaran.types import Prediction, SilentProgress
 
 _PARTLY = 3
 
 
+@grouped
 def predict_command(
     images: Annotated[
         list[str],
         typer.Argument(help="Image files, folders, or - for a list of paths on standard input."),
     ],
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print scores only.")] = False,
-    as_json: JsonOption = False,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(help="Default: the one the model was made in.", show_default=False),
-    ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
-    isolation: IsolationOption = "process",
-    accept: AcceptOption = None,
-    signature: SignatureOption = None,
-    public_key: PublicKeyOption = None,
-    memory: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Look first among the known images of this file (see export-memory).",
-            show_default=False,
-        ),
-    ] = None,
+    options: ModelOptions,
     known: Annotated[
         bool, typer.Option("--known", help="Look first among the workspace's labelled images.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print scores only.")] = False,
+    as_json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score images: one line each, in the order given."""
     _refuse_pair("--quiet", "--json", both=quiet and as_json)
-    _refuse_pair("--memory", "--known", both=memory is not None and known)
-    path = model or latest_model(workspace)
+    _refuse_pair("--memory", "--known", both=options.memory is not None and known)
+    path = options.file(workspace)
     with (
-        _workspace_memory(workspace, path, isolation)
+        _workspace_memory(workspace, path, options.isolation)
         if known
-        else nullcontext(memory) as remembered,
-        Predictor.load(
-            path,
-            engine=engine,
-            precision=precision,
-            isolation=isolation,
-            limits=limits_with(accept),
-            signature=asked_signature(signature, public_key),
-            memory=remembered,
-        ) as predictor,
+        else nullcontext() as remembered,
+        options.load(path, remembered) as predictor,
     ):
         count, undecided = _score(predictor, images, quiet=quiet, as_json=as_json)
     if not count:
@@ -151,20 +118,6 @@ def known_words(prediction: Prediction) -> str:
     how = "same bytes as" if prediction.source == "exact" else "copy of"
     label = "objectionable" if evidence.label else "acceptable"
     return f"known: {how} {evidence.image_id[:12]}, {label}"
-
-
-def latest_model(workspace: Path | None) -> Path:
-    """The newest model of a workspace.
-
-    Raises:
-        BundleError: there is none.
-    """
-    place = open_workspace(workspace)
-    model = place.latest_model()
-    if model is None:
-        msg = f"There is no model in {place.folder}."
-        raise BundleError(msg, "Train one with: keshikaran train, or name one with --model FILE.")
-    return model
 
 
 def _paths(images: list[str]) -> Iterator[str]:

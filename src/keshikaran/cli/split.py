@@ -89,6 +89,20 @@ def say_split(report: SplitReport, workspace: Path | None) -> None:
     if report.set_aside:
         say(
             f"{report.set_aside:,} images are set aside and take no part: copies of validation or"
+            " test images, known or suspected."
+        )
+    if report.suspected:
+        say(
+            f"{report.suspected:,} images may be copies of one another; pixels could not tell."
+            " They are kept on one side, if the scheme allows it: keshikaran audit lists them."
+        )
+    _say_leaks(report, workspace)
+
+
+def _say_leaks(report: SplitReport, workspace: Path | None) -> None:
+    if report.suspected_leaks:
+        say(
+            f"Warning: {report.suspected_leaks:,} images on train may be copies of validation or"
             " test images."
         )
     if report.leaks:
@@ -96,6 +110,7 @@ def say_split(report: SplitReport, workspace: Path | None) -> None:
             f"Warning: {report.leaks:,} images on train are near-duplicates of validation or test"
             " images. Figures come out better than the model is."
         )
+    if report.leaks or report.suspected_leaks:
         say(
             "  To deal near-duplicates together:"
             f" {guarded_split(report.scheme)}{workspace_words(workspace)}"

@@ -57,19 +57,6 @@ class Policy:
         """The fields in order, ready for JSON."""
         return asdict(self)
 
-    @property
-    def review_recall(self) -> float:
-        """Recall that a cut chosen without a promise aims at."""
-        return DEFAULT_MIN_RECALL if self.min_recall is None else self.min_recall
-
-    @property
-    def thresholds_chosen_for(self) -> str:
-        """What the two thresholds are chosen for, in words."""
-        return (
-            "block: the best F1 on the validation images; review: the highest cut that still"
-            f" finds {self.review_recall:.0%} of the objectionable ones there"
-        )
-
 
 def labels_needed(rate: float, confidence: float) -> int:
     """How many images of a class it takes to promise that at most `rate` of them go wrong.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, Router
 
 from keshikaran.errors import KeshikaranError
@@ -16,6 +16,7 @@ from keshikaran.web.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from keshikaran.web.edge import NOTES_KEY, Edge
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload, boundary_of, name_from, read_uploads
+from keshikaran.web.page import HEADERS, page_files
 from keshikaran.web.problems import RequestRefusedError
 from keshikaran.web.requests import (
     check_encoding,
@@ -62,6 +63,7 @@ class Api:
         self._admins = TokenFile(admin) if admin else None
         self._memory = BodyMemory(settings.body_memory_bytes, settings.unannounced_memory_bytes)
         self._openapi = openapi.document(settings)
+        self._files = page_files(settings)
         routes = [
             Route("/v1/predict", self._predict, methods=["POST"]),
             Route("/v1/model", self._model, methods=["GET", "POST"]),
@@ -70,7 +72,7 @@ class Api:
             Route("/metrics", self._figures, methods=["GET"]),
             Route("/openapi.json", self._description, methods=["GET"]),
             Route("/docs", self._docs, methods=["GET"]),
-            Route("/", self._root, methods=["GET"]),
+            *(Route(path, self._page, methods=["GET"]) for path in self._files),
         ]
         paths = frozenset(route.path for route in routes)
         router = Router(routes, redirect_slashes=False)
@@ -104,7 +106,9 @@ class Api:
             return await self._predict_one(request, lease)
 
     async def _predict_one(self, request: Request, lease: Lease) -> Response:
-        data = await read_whole(request.receive, self.settings, lease, self.settings.max_body_bytes)
+        limit = self.settings.max_body_bytes
+        with self._metrics.timed("body"):
+            data = await read_whole(request.receive, self.settings, lease, limit)
         name = name_from(request.headers.get("content-disposition", ""))
         (prediction,) = await self._judge(request, [Upload(name, data)])
         if prediction.verdict == "undecided":
@@ -116,7 +120,8 @@ class Api:
     async def _predict_several(self, request: Request, boundary: bytes, lease: Lease) -> Response:
         limit = self.settings.max_request_bytes
         body = pieces(request.receive, self.settings, lease, limit)
-        uploads = await read_uploads(body, boundary, self.settings)
+        with self._metrics.timed("body"):
+            uploads = await read_uploads(body, boundary, self.settings)
         predictions = await self._judge(request, uploads)
         return JSONResponse({"predictions": [each.to_dict() for each in predictions]})
 
@@ -174,8 +179,9 @@ class Api:
         policy = {"content-security-policy": CONTENT_SECURITY_POLICY}
         return HTMLResponse(docs_page(self._openapi), headers=policy)
 
-    async def _root(self, _: Request) -> Response:
-        return RedirectResponse("/docs")
+    async def _page(self, request: Request) -> Response:
+        file = self._files[request.scope["path"]]
+        return Response(file.body, headers={**HEADERS, "content-type": file.media_type})
 
     def _need_token(self, request: Request) -> None:
         if self._tokens is not None:

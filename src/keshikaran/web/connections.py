@@ -91,6 +91,7 @@ class Guard(asyncio.BufferedProtocol):
         """Count it; refuse it or begin."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        _send_at_once(transport)
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if isinstance(peer, tuple) else None
         refusal = self._table.enter(self._client)
@@ -214,6 +215,18 @@ class Guard(asyncio.BufferedProtocol):
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
+
+
+def _send_at_once(transport: asyncio.Transport) -> None:
+    """Let no part of an answer wait until the client has confirmed the one before.
+
+    asyncio does so only for sockets that were made with the protocol's number, and those of
+    `socket.create_server` were not: each answer took 40 ms longer, until the delayed confirmation.
+    """
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class GuardedTransport(asyncio.Transport):

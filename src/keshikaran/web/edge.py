@@ -15,16 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keshikaran.web.connections import STATE_KEY, Guard
 from keshikaran.web.log import LOGGER, note
-from keshikaran.web.metrics import Metrics
-from keshikaran.web.problems import ClientLeftError, RequestRefusedError
+from keshikaran.web.metrics import REJECTIONS, Metrics
+from keshikaran.web.problems import SAFE_HEADERS, ClientLeftError, RequestRefusedError
 
 NOTES_KEY = "notes"
 """Under this name a request's scope state holds what the log line is to say besides."""
 
 CLIENT_LEFT = 499
-_OF_IMPATIENCE = {"queue_full", "memory_full", "request_timeout", "too_large", "length_required"}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_HEADERS = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_HEADERS = [(name.encode(), value.encode()) for name, value in SAFE_HEADERS.items()]
 
 
 class Edge:
@@ -56,7 +55,7 @@ class Edge:
             seconds = time.perf_counter() - started
             route = scope["path"] if scope["path"] in self._routes else "other"
             self._metrics.request(route, exchange.status, code, seconds)
-            if code in _OF_IMPATIENCE:
+            if code in REJECTIONS:
                 self._metrics.rejected(code)
             exchange.write_line(route, code, seconds)
 

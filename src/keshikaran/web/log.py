@@ -13,7 +13,12 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-_LEVELS = {"keshikaran": logging.INFO, "uvicorn": logging.ERROR, "asyncio": logging.WARNING}
+_LEVELS = {
+    "keshikaran": logging.INFO,
+    "uvicorn": logging.ERROR,
+    "asyncio": logging.WARNING,
+    "python_multipart": logging.ERROR,  # warns of what clients send, in words of its own
+}
 LOGGER = logging.getLogger("keshikaran.web")
 
 

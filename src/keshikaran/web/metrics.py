@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,9 +16,18 @@ from prometheus_client import (
     generate_latest,
 )
 
-from keshikaran.types import Prediction
+from keshikaran.types import Prediction, Verdict
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STAGES = ("body", "queue", "decode", "infer")
+REJECTIONS = frozenset(
+    {
+        *("queue_full", "memory_full", "server_full", "too_many_connections", "length_required"),
+        *("too_large", "request_timeout", "headers_too_large", "bad_request"),
+    }
+)
+"""Problem codes that are counted as refusals for want of room or patience."""
+
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _SCORES = tuple(step / 20 for step in range(1, 21))
 
@@ -48,7 +60,7 @@ class Metrics:
         )
         self._stages = Histogram(
             "keshikaran_stage_seconds",
-            "Time an image spends: body, queue, decode, infer.",
+            "Time an image spends in the queue, in decoding, in the network; a body in arriving.",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,
@@ -78,6 +90,7 @@ class Metrics:
             "keshikaran_body_bytes", "Bytes of bodies in memory.", registry=registry
         )
         self.connections = Gauge("keshikaran_connections", "Open connections.", registry=registry)
+        self._begin_at_zero()
 
     def request(self, route: str, status: int, code: str, seconds: float) -> None:
         """A request has ended."""
@@ -96,6 +109,13 @@ class Metrics:
         """An image spent this long in a stage."""
         self._stages.labels(name).observe(seconds)
 
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Tell how long a block took, if it came to its end."""
+        started = time.perf_counter()
+        yield
+        self.stage(name, time.perf_counter() - started)
+
     def rejected(self, code: str) -> None:
         """A request or a connection was refused for want of room or patience."""
         self._rejected.labels(code).inc()
@@ -108,6 +128,17 @@ class Metrics:
         """This model answers from now on."""
         self._model.clear()
         self._model.labels(model_id).set(time.time())
+
+    def _begin_at_zero(self) -> None:
+        """Show each series from the start: what first appears as 1 never was an increase."""
+        for verdict in get_args(Verdict):
+            self._predictions.labels(verdict)
+        for stage in STAGES:
+            self._stages.labels(stage)
+        for code in sorted(REJECTIONS):
+            self._rejected.labels(code)
+        for outcome in ("done", "refused"):
+            self._reloads.labels(outcome)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

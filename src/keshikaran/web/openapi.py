@@ -204,7 +204,11 @@ def _schemas(settings: ServerSettings) -> Json:
     return {
         "Prediction": _prediction(),
         "Predictions": _object({"predictions": {**many, "maxItems": settings.max_parts}}),
-        "Files": _object({"file": {"type": "array", "items": file, "minItems": 1}}),
+        "Files": {
+            **_object({"file": {"type": "array", "items": file, "minItems": 1}}),
+            "description": "Each part is a file, with a filename. Its name does not matter.",
+            "additionalProperties": False,
+        },
         "Problem": problem,
         "Manifest": {"type": "object", "required": ["model_id", "thresholds", "policy"]},
         "Status": {"type": "object", "properties": {"status": text}, "required": ["status"]},

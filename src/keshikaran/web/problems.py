@@ -9,6 +9,8 @@ from typing import Any
 from keshikaran.errors import KeshikaranError
 
 MEDIA_TYPE = "application/problem+json"
+SAFE_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+"""Of every answer: nobody keeps it, and no browser takes it for something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,8 @@ class RequestRefusedError(KeshikaranError):
         """A whole answer, for a connection on which no request was understood."""
         reason = {408: "Request Timeout", 429: "Too Many Requests", 503: "Service Unavailable"}
         body = self.body(None)
-        headers = {**self.headers(), "connection": "close", "content-length": str(len(body))}
+        headers = {**self.headers(), **SAFE_HEADERS, "content-length": str(len(body))}
+        headers["connection"] = "close"
         status = self.kind.status
         lines = [f"HTTP/1.1 {status} {reason.get(status, 'Bad Request')}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]

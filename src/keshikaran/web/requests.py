@@ -57,8 +57,10 @@ def file_in(body: bytes) -> str | None:
         wanted = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError):
         wanted = None
-    name = wanted.get("file") if isinstance(wanted, dict) and set(wanted) <= {"file"} else 0
-    if name is not None and not (isinstance(name, str) and name):
+    if wanted == {}:
+        return None
+    name = wanted.get("file") if isinstance(wanted, dict) and set(wanted) == {"file"} else None
+    if not (isinstance(name, str) and name):
         what = 'The body must be empty or {"file": "NAME.onnx"}.'
         raise RequestRefusedError("bad_json", what, "See /docs.")
     return name

@@ -47,8 +47,7 @@ class Service:
         self._load, self._settings, self._metrics = load, settings, metrics
         self._waiting = 0
         self._loading = False
-        self._cache = _Cache(settings.cache_size)
-        self._current = _Loaded(load(None), metrics)
+        self._current = _Loaded(load(None), settings, metrics)
 
     @property
     def manifest(self) -> Manifest:
@@ -103,8 +102,7 @@ class Service:
             raise
         finally:
             self._loading = False
-        before, self._current = self._current, _Loaded(predictor, self._metrics)
-        self._cache.clear()
+        before, self._current = self._current, _Loaded(predictor, self._settings, self._metrics)
         self._metrics.reloaded("done")
         note(logging.INFO, "model_loaded", model_id=self.manifest.model_id)
         await before.retire()
@@ -122,8 +120,7 @@ class Service:
     def _submit(self, loaded: _Loaded, upload: Upload) -> asyncio.Future[Prediction]:
         """Give an image to the threads; it counts until a thread is done or never begins."""
         loop = asyncio.get_running_loop()
-        job = loaded.threads.submit(self._answer, loaded.predictor, upload, time.perf_counter())
-
+        job = loaded.threads.submit(self._answer, loaded, upload, time.perf_counter())
         job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._count, -1))
         return asyncio.wrap_future(job)
 
@@ -131,25 +128,27 @@ class Service:
         self._waiting += images
         self._metrics.waiting.set(self._waiting)
 
-    def _answer(self, predictor: Predictor, upload: Upload, submitted: float) -> Prediction:
+    def _answer(self, loaded: _Loaded, upload: Upload, submitted: float) -> Prediction:
         """In a thread."""
         self._metrics.stage("queue", time.perf_counter() - submitted)
-        digest = image_id_of(upload.data) if self._cache.size else None
-        known = self._cache.get(predictor.manifest.model_id, digest)
-        prediction = known or predictor.predict(upload.data)
+        cache = loaded.cache
+        digest = image_id_of(upload.data) if cache.size else None
+        known = cache.get(digest)
+        prediction = known or loaded.predictor.predict(upload.data)
         if known is None:
-            self._cache.put(digest, prediction)
+            cache.put(digest, prediction)
         self._metrics.prediction(prediction, cached=known is not None)
         return replace(prediction, path=upload.name)
 
 
 class _Loaded:
-    """A model and its threads."""
+    """A model, its threads, and the answers it gave: another one may answer otherwise."""
 
-    def __init__(self, predictor: Predictor, metrics: Metrics) -> None:
+    def __init__(self, predictor: Predictor, settings: ServerSettings, metrics: Metrics) -> None:
         predictor.watch_stages(metrics.stage)
         metrics.model(predictor.manifest.model_id)
         self.predictor = predictor
+        self.cache = _Cache(settings.cache_size)
         self.threads = ThreadPoolExecutor(
             predictor.engine.streams + _SPARE_THREADS, thread_name_prefix="keshikaran"
         )
@@ -161,21 +160,21 @@ class _Loaded:
 
 
 class _Cache:
-    """The answers given last, by model and digest of the file. Thread-safe."""
+    """The answers given last, by digest of the file. Thread-safe."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._lock = Lock()
-        self._known: OrderedDict[tuple[str, ImageId], Prediction] = OrderedDict()
+        self._known: OrderedDict[ImageId, Prediction] = OrderedDict()
 
-    def get(self, model_id: str, digest: ImageId | None) -> Prediction | None:
+    def get(self, digest: ImageId | None) -> Prediction | None:
         """What was answered; None if nothing is remembered."""
         if digest is None:
             return None
         with self._lock:
-            known = self._known.get((model_id, digest))
+            known = self._known.get(digest)
             if known is not None:
-                self._known.move_to_end((model_id, digest))
+                self._known.move_to_end(digest)
             return known
 
     def put(self, digest: ImageId | None, prediction: Prediction) -> None:
@@ -183,11 +182,6 @@ class _Cache:
         if digest is None or prediction.verdict == "undecided":
             return
         with self._lock:
-            self._known[prediction.model_id, digest] = prediction
+            self._known[digest] = prediction
             if len(self._known) > self.size:
                 self._known.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._known.clear()

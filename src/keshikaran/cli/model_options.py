@@ -1,0 +1,89 @@
+"""Which model answers, and how it is run: the same options for every command that asks one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from keshikaran.cli.options import (
+    AcceptOption,
+    IsolationOption,
+    MemoryOption,
+    ModelEngineOption,
+    ModelOption,
+    ModelPrecisionOption,
+    PublicKeyOption,
+    SignatureOption,
+    asked_signature,
+    limits_with,
+    open_workspace,
+)
+from keshikaran.errors import BundleError
+from keshikaran.memory import Memory
+from keshikaran.predictor import Predictor
+from keshikaran.signature import SignatureCheck
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """The options, as they were typed."""
+
+    model: ModelOption = None
+    precision: ModelPrecisionOption = None
+    engine: ModelEngineOption = "auto"
+    isolation: IsolationOption = "process"
+    accept: AcceptOption = None
+    signature: SignatureOption = None
+    public_key: PublicKeyOption = None
+    memory: MemoryOption = None
+
+    @property
+    def check(self) -> SignatureCheck | None:
+        """Who must have signed the model file.
+
+        Raises:
+            UsageError: half of the question is missing.
+        """
+        return asked_signature(self.signature, self.public_key)
+
+    def file(self, workspace: Path | None) -> Path:
+        """The model file: the one that was named, else the workspace's latest.
+
+        Raises:
+            BundleError: there is none.
+        """
+        return self.model or latest_model(workspace)
+
+    def load(self, path: Path, memory: Memory | None = None) -> Predictor:
+        """Load a model file as was asked.
+
+        Args:
+            path: the file.
+            memory: known images, in place of those of `--memory`.
+
+        Raises:
+            KeshikaranError: as `Predictor.load`.
+        """
+        return Predictor.load(
+            path,
+            engine=self.engine,
+            precision=self.precision,
+            isolation=self.isolation,
+            limits=limits_with(self.accept),
+            signature=self.check,
+            memory=self.memory if memory is None else memory,
+        )
+
+
+def latest_model(workspace: Path | None) -> Path:
+    """The newest model of a workspace.
+
+    Raises:
+        BundleError: there is none.
+    """
+    place = open_workspace(workspace)
+    model = place.latest_model()
+    if model is None:
+        msg = f"There is no model in {place.folder}."
+        raise BundleError(msg, "Train one with: keshikaran train, or name one with --model FILE.")
+    return model
