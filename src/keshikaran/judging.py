@@ -42,6 +42,7 @@ class Judgement:
         groups: of near-duplicates among the test images, in the order of `evaluation.test_set`.
         foreign: whether the model was trained under another split, so that it may have learned
             from these test images.
+        validation_set: the validation images with their scores; they may lack a label.
     """
 
     manifest: Manifest
@@ -49,6 +50,7 @@ class Judgement:
     features: FeatureTable
     groups: tuple[GroupId, ...]
     foreign: bool
+    validation_set: ScoredSet
 
 
 def judge(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> Judgement:
@@ -69,10 +71,10 @@ def judge(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> Judg
     head = read_head(bundle.model, origin)
     features, data = _judging_images(tools, progress)
     known = tools.store.groups.of_images()
-    test = data.scored("test", head)
+    validation, test = data.scored("validation", head), data.scored("test", head)
     groups = tuple(group_of(image_id, known) for image_id in test.image_ids)
     evaluation = evaluate(
-        _if_both(data.scored("validation", head)),
+        _if_both(validation),
         test,
         terms_of(manifest),
         groups=groups,
@@ -80,7 +82,7 @@ def judge(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> Judg
     )
     evaluation = with_slices(evaluation, tools, groups, progress)
     foreign = manifest.training_set.get("split_scheme") != asdict(stored_scheme(tools.store))
-    return Judgement(manifest, evaluation, features, groups, foreign)
+    return Judgement(manifest, evaluation, features, groups, foreign, validation)
 
 
 def with_slices(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.audit import audit_command
+from keshikaran.cli.compare import compare_command
 from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
@@ -60,6 +61,7 @@ app.command("rebuild")(rebuild_command)
 app.add_typer(policy_app, name="policy")
 app.command("suggest")(suggest_command)
 app.command("train")(train_command)
+app.command("compare")(compare_command)
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)
 app.command("export-memory")(export_memory_command)

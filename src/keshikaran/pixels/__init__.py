@@ -24,6 +24,7 @@ from keshikaran.pixels.decode import decode_image, read_pixels
 from keshikaran.pixels.decoder import Decoder, InProcessDecoder
 from keshikaran.pixels.header import read_header
 from keshikaran.pixels.headers import ImageHeader
+from keshikaran.pixels.own_size import OwnSizeDecoder
 from keshikaran.pixels.sniff import EXTENSIONS, sniff_format
 from keshikaran.pixels.thumbnail import THUMBNAIL_SIDE, make_thumbnail
 
@@ -41,6 +42,7 @@ __all__ = [
     "ImageHeader",
     "InProcessDecoder",
     "Limits",
+    "OwnSizeDecoder",
     "PixelSpec",
     "ResizeMode",
     "decode_image",

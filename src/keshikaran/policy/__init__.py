@@ -12,6 +12,7 @@ from keshikaran.policy.model import (
     labels_needed,
 )
 from keshikaran.policy.reading import parse_policy, read_policy
+from keshikaran.policy.recorded import policy_of
 from keshikaran.policy.template import POLICY_TEMPLATE, write_policy_template
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Policy",
     "labels_needed",
     "parse_policy",
+    "policy_of",
     "read_policy",
     "write_policy_template",
 ]

@@ -3,9 +3,9 @@
 `blobs` keeps the image files, `store` says what is known of images, sources, splits and refusals,
 `labelled` what was said about images, `groups` which are copies of one photograph, `suspected`
 which may be, `fingerprints` what need not be read again, `visited` what an entry gave before,
-`features` caches what backbones said and `feature_rows` reads all of it, `looks` and `traits` tell
-what images have in common, `array_file` holds arrays
-that are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
+`features` caches what backbones said and `feature_rows` reads all of it, `rival_scores` what other
+models said; `looks` and `traits` tell what images have in common, `array_file` holds arrays that
+are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
 `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
 `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
 out of each other's way; `filesystem` knows a network disk.
@@ -35,6 +35,7 @@ from keshikaran.store.records import (
     SourceEntry,
     SuspectedPair,
 )
+from keshikaran.store.rival_scores import RivalKey, RivalScore, RivalScores
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
 from keshikaran.store.traits import StoredTraits, Traits
@@ -62,6 +63,9 @@ __all__ = [
     "Look",
     "Looks",
     "RebuildReport",
+    "RivalKey",
+    "RivalScore",
+    "RivalScores",
     "SetAside",
     "SourceEntry",
     "Store",

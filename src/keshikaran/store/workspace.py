@@ -27,6 +27,11 @@ class Workspace:
         return self.folder / "index"
 
     @property
+    def rivals(self) -> Path:
+        """What other models said of the images: a cache too."""
+        return self.folder / "rivals.sqlite"
+
+    @property
     def skipped(self) -> Path:
         """The list of files that could not be used."""
         return self.folder / "skipped.csv"
