@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,11 @@ def extras_gatherer(
     curve = curve_maker(data, store.groups.of_images(), picked, c, _AHEAD) if everything else None
 
     def gather() -> Extras:
-        small = draw()
+        with ThreadPoolExecutor(1) as beside:  # others decode: this process is free meanwhile
+            drawing = beside.submit(draw)
+            audit = audit_counts(findings, None if count is None else count())
+            measured = None if curve is None else curve()
+            small = drawing.result()
         pictures = {}
         for image_id in ids:
             place = next(iter(known.get(image_id, ())), image_id)
@@ -113,8 +118,7 @@ def extras_gatherer(
                 if drawn is None
                 else Picture(place, drawn.file, (drawn.width, drawn.height), drawn.tile)
             )
-        audit = audit_counts(findings, None if count is None else count())
-        return Extras(pictures, audit, None if curve is None else curve())
+        return Extras(pictures, audit, measured)
 
     return gather
 

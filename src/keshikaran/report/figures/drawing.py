@@ -14,7 +14,7 @@ Tone = Literal["first", "second", "soft"]
 """Which of the page's colours: acceptable or the model, objectionable or the cut, and the rest."""
 
 WIDTH, HEIGHT = 400, 320
-LEFT, TOP, RIGHT, BOTTOM = 56, 36, 384, 256
+LEFT, TOP, RIGHT, BOTTOM = 56, 36, 376, 256
 
 Points = Sequence[tuple[float, float]]
 """Places in the drawing."""

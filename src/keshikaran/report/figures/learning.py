@@ -13,8 +13,9 @@ _STEPS = 5
 def learning_figure(curve: LearningCurve) -> Figure:
     """Recall by number of labels, and where it goes."""
     points, ahead = curve.recall.points, curve.recall.forecasts
-    now = points[-1]
-    most = max([now.labels, *(now.labels + item.more for item in ahead)])
+    now = curve.labels
+    last = points[-1]
+    most = max([now, last.labels, *(now + item.more for item in ahead)])
     least = math.floor(10 * min(item.low for item in (*points, *ahead))) / 10
     span = max(0.1, 1.0 - least)
 
@@ -24,16 +25,16 @@ def learning_figure(curve: LearningCurve) -> Figure:
     def up(recall: float) -> float:
         return y_of((recall - least) / span)
 
-    coming = [(across(now.labels + item.more), item) for item in ahead]
+    coming = [(across(now + item.more), item) for item in ahead]
     line = [(across(item.labels), up(item.value)) for item in points]
     further = [line[-1], *((x, up(item.then)) for x, item in coming)]
     step = _round_step(most)
     return Figure(
         "What more labels would bring",
         f"Recall at a false-positive rate of {curve.false_positive_rate:g}, by number of labels:"
-        f" {now.value:.3f} with {now.labels:,}"
+        f" {last.value:.3f} with {last.labels:,}"
         + "".join(
-            f", {item.then:.3f} ({item.low:.3f} to {item.high:.3f}) with {item.more:,} more"
+            f", {item.then:.3f} ({item.low:.3f} to {item.high:.3f}) with {now + item.more:,}, {item.more:,} more than now"
             for item in ahead[-1:]
         )
         + f". Judged on {curve.judged_on:,} images.",
