@@ -89,7 +89,8 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
     c = manifest.recipe.get("c")
     scheme = manifest.training_set.get("split_scheme")
     scheme = scheme if isinstance(scheme, dict) else {}
-    regularised = f", C = {c:g}" if isinstance(c, int | float) else ""
+    known = isinstance(c, int | float) and not isinstance(c, bool)
+    regularised = f", C = {c:g}" if known else ""
     return {
         "created": manifest.created,
         "keshikaran": manifest.keshikaran_version,

@@ -1,4 +1,4 @@
-"""Everything a report shows, gathered: figures → pictures, audit, learning curve → page and JSON."""
+"""Everything a report shows, gathered: figures, pictures, audit, learning curve → page, JSON."""
 
 from __future__ import annotations
 
@@ -210,8 +210,9 @@ def first_views(features: FeatureTable, image_ids: Sequence[ImageId]) -> Float32
 def chosen_c(manifest: Manifest) -> float | None:
     """The regularisation a model says it has, if that can be true."""
     c = manifest.recipe.get("c")
-    usable = isinstance(c, int | float) and not isinstance(c, bool) and 1e-9 < c < 1e9
-    return float(c) if usable else None
+    if isinstance(c, int | float) and not isinstance(c, bool) and 1e-9 < c < 1e9:
+        return float(c)
+    return None
 
 
 def write_report(page: Path, content: ReportContent) -> WrittenReport:

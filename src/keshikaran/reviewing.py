@@ -19,7 +19,7 @@ from keshikaran.store import Workspace
 from keshikaran.suspects import label_table
 from keshikaran.thumbnails import make_thumbnails
 from keshikaran.training_run import TrainingOptions
-from keshikaran.types import ImageId, Label, Progress, SilentProgress
+from keshikaran.types import ImageId, Progress, SilentProgress
 
 SHORT_ID = 16
 """Digits of an image id that name it among any number of images."""

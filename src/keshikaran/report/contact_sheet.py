@@ -8,6 +8,7 @@ from pathlib import Path
 from keshikaran.hashing import write_durably
 from keshikaran.report.pages import COPY_SCRIPT, COPY_SCRIPT_DIGEST, page_environment
 
+
 @dataclass(frozen=True, slots=True)
 class SheetImage:
     """One image of a sheet. All texts may hold anything; they are inert on the page.
@@ -67,9 +68,13 @@ def write_contact_sheet(path: Path, sheet: ContactSheet) -> None:
 
 def render_contact_sheet(sheet: ContactSheet) -> str:
     """The page as text: needs nothing beside itself, loads nothing, sends nothing."""
-    return page_environment().get_template("contact_sheet.html.j2").render(
-        sheet=sheet,
-        sections=[section for section in sheet.sections if section.rows],
-        script=COPY_SCRIPT,
-        script_digest=COPY_SCRIPT_DIGEST,
+    return (
+        page_environment()
+        .get_template("contact_sheet.html.j2")
+        .render(
+            sheet=sheet,
+            sections=[section for section in sheet.sections if section.rows],
+            script=COPY_SCRIPT,
+            script_digest=COPY_SCRIPT_DIGEST,
+        )
     )

@@ -1,4 +1,4 @@
-"""The report as one JSON object: the same content for programs. docs/report-schema.json describes it."""
+"""The report as one JSON object, for programs; docs/report-schema.json describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 from keshikaran.hashing import write_durably
 from keshikaran.report.content import ReportContent
 from keshikaran.report.gallery import places
-from keshikaran.report.verdict import cautions, counted_sentence, promises_sentence, verdict_sentence
+from keshikaran.report.verdict import (
+    cautions,
+    counted_sentence,
+    promises_sentence,
+    verdict_sentence,
+)
 
 DOCUMENT_VERSION = 1
 

@@ -132,9 +132,9 @@ def band_choices(found: Sequence[Place]) -> list[list[Choice]]:
     ]
 
 
-def threshold_choices(found: Sequence[Place], threshold: Literal["review", "block"]) -> list[
-    list[Choice]
-]:
+def threshold_choices(
+    found: Sequence[Place], threshold: Literal["review", "block"]
+) -> list[list[Choice]]:
     """Rows by label, columns below and above: the confusion table of one threshold."""
     cut = BANDS.index(threshold)
     sides = (("below", BANDS[:cut]), ("above", BANDS[cut:]))
@@ -162,7 +162,8 @@ def _choice(
 
 def _worst(test: ScoredSet, bands: IntArray, order: IntArray) -> IntArray:
     wrong = np.where(test.y_true == 1, bands == 0, bands == 2)
-    return order[wrong[order]][:STANDING_OUT]
+    worst: IntArray = order[wrong[order]][:STANDING_OUT]
+    return worst
 
 
 def _unsure(scores: Float64Array, cuts: Thresholds) -> IntArray:

@@ -55,7 +55,9 @@ def promises_sentence(content: ReportContent) -> str:
 
 def missing_labels(outcome: Unsupported) -> str:
     """How many labels of which class a demand still needs."""
-    return f"at least {max(0, outcome.needed - outcome.have):,} more {_CLASSES[outcome.label]} labels"
+    return (
+        f"at least {max(0, outcome.needed - outcome.have):,} more {_CLASSES[outcome.label]} labels"
+    )
 
 
 def cautions(content: ReportContent) -> Iterator[str]:

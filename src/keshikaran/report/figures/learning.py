@@ -16,7 +16,8 @@ def learning_figure(curve: LearningCurve) -> Figure:
     now = curve.labels
     last = points[-1]
     most = max([now, last.labels, *(now + item.more for item in ahead)])
-    least = math.floor(10 * min(item.low for item in (*points, *ahead))) / 10
+    lows = [*(item.low for item in points), *(item.low for item in ahead)]
+    least = math.floor(10 * min(lows)) / 10
     span = max(0.1, 1.0 - least)
 
     def across(labels: float) -> float:
@@ -34,7 +35,8 @@ def learning_figure(curve: LearningCurve) -> Figure:
         f"Recall at a false-positive rate of {curve.false_positive_rate:g}, by number of labels:"
         f" {last.value:.3f} with {last.labels:,}"
         + "".join(
-            f", {item.then:.3f} ({item.low:.3f} to {item.high:.3f}) with {now + item.more:,}, {item.more:,} more than now"
+            f", {item.then:.3f} ({item.low:.3f} to {item.high:.3f}) with {now + item.more:,},"
+            f" {item.more:,} more than now"
             for item in ahead[-1:]
         )
         + f". Judged on {curve.judged_on:,} images.",
@@ -66,5 +68,5 @@ def learning_figure(curve: LearningCurve) -> Figure:
 def _round_step(most: int) -> int:
     """About four marks at round numbers."""
     rough = max(1, most // 4)
-    size = 10 ** (len(str(rough)) - 1)
+    size = int(10 ** (len(str(rough)) - 1))
     return max(1, rough // size * size)
