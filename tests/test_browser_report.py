@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
 from browser_support import findings, headless, needs_browser, watched
+from keshikaran.metrics import ScoredSet
 from keshikaran.report import Picture, ReportContent, render_html
 from keshikaran.report.gallery import BANDS
 from keshikaran.training import TrainingResult
-from keshikaran.types import verdict_of
-from report_support import THRESHOLDS, content, scored
+from keshikaran.types import ImageId, verdict_of
+from report_support import THRESHOLDS, content
 from support import encode, reddish
 
 _BELOW = {"review": {"pass"}, "block": {"pass", "review"}}
@@ -23,8 +25,9 @@ _BELOW = {"review": {"pass"}, "block": {"pass", "review"}}
 @pytest.fixture(scope="module")
 def shown() -> ReportContent:
     """Images in all six cells, with pictures but for the last."""
-    found = content(test=scored(150, 2))
-    ids = found.evaluation.test_set.image_ids
+    ids = [ImageId(f"{number:064x}") for number in range(60)]
+    labels = np.tile(np.array([0, 1], dtype=np.int8), 30)
+    found = content(test=ScoredSet(ids, labels, np.linspace(0.005, 0.995, 60)))
     pictures = {
         image_id: Picture(f"in/{number}.jpg", encode(reddish(number), "JPEG"), (64, 64))
         for number, image_id in enumerate(ids[:-1])
