@@ -226,6 +226,17 @@ def test_worst_errors_are_pictures_and_test_images_lie_in_space(tmp_path: Path) 
     assert (folder / "sprite.png").is_file()
 
 
+def test_projection_keeps_the_distances_of_what_has_few_directions(tmp_path: Path) -> None:
+    shown = content()
+    rng = np.random.default_rng(1)
+    features = (rng.normal(size=(46, 3)) @ rng.normal(size=(3, 90))).astype(np.float32)
+    write_tensorboard_run(tmp_path / "run", shown, features)
+    points = np.loadtxt(tmp_path / "run" / "00000" / "test" / "tensors.tsv")
+    assert np.linalg.norm(points - points[0], axis=1) == pytest.approx(
+        np.linalg.norm(features - features[0], axis=1), rel=1e-3, abs=1e-3
+    )
+
+
 def test_many_test_images_are_thinned_in_space(tmp_path: Path) -> None:
     many = content(test=scored(2_500, 3))
     write_tensorboard_run(tmp_path / "run", many, np.eye(2_500, 3, dtype=np.float32))
