@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ def content(
     contradictions: Sequence[Contradiction] = (),
     settings: dict[str, str] | None = None,
     test: ScoredSet | None = None,
+    **more: Any,
 ) -> ReportContent:
     """What a report shows, with three steps on the way to the head."""
     steps = [
@@ -50,4 +52,5 @@ def content(
         steps=steps,
         refusals=refusals,
         contradictions=contradictions,
+        **more,
     )

@@ -16,9 +16,9 @@ from tensorboardX.proto.event_pb2 import Event
 from keshikaran.errors import StoreError
 from keshikaran.head import FitStep
 from keshikaran.metrics import compute_curves
-from keshikaran.report import ReportContent, write_tensorboard_run
+from keshikaran.report import Picture, ReportContent, places, write_tensorboard_run
 from keshikaran.training import TrainingResult
-from report_support import THRESHOLDS, content
+from report_support import THRESHOLDS, content, scored
 
 Values = dict[str, list[tuple[int, Any]]]
 
@@ -50,7 +50,7 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def _values(folder: Path) -> Values:
-    (file,) = folder.iterdir()
+    (file,) = folder.glob("events.*")
     assert file.name.startswith("events.out.tfevents.")
     found: Values = defaultdict(list)
     for record in _records(file.read_bytes()):
@@ -181,6 +181,68 @@ def test_training_writes_a_run_named_by_its_model(trained: TrainingResult) -> No
     assert auc == pytest.approx(trained.evaluation.test.roc_auc)
     ((_, settings),) = found["settings/text_summary"]
     assert b"quadrants" in settings.tensor.string_val[0]
+
+
+def test_reliability_is_a_curve_over_the_predicted_share(
+    values: Values, shown: ReportContent
+) -> None:
+    points = _scalars(values, "reliability/now/observed")
+    bins = shown.evaluation.calibration.reliability
+    assert [step for step, _ in points] == [round(1000 * item.mean_score) for item in bins]
+    assert [value for _, value in points] == pytest.approx([item.observed.value for item in bins])
+    assert "reliability/before/observed" not in values
+
+
+def test_worst_errors_are_pictures_and_test_images_lie_in_space(tmp_path: Path) -> None:
+    shown = content()
+    ids = shown.evaluation.test_set.image_ids
+    tile = np.zeros((4, 4, 3), dtype=np.uint8)
+    pictures = {
+        image_id: Picture(f"in/{number}\t.jpg", b"\xff\xd8 picture", (160, 90), tile)
+        for number, image_id in enumerate(ids[1:])
+    }
+    shown = replace(shown, pictures=pictures)
+    features = np.random.default_rng(0).normal(size=(len(ids), 60)).astype(np.float32)
+    write_tensorboard_run(tmp_path / "run", shown, features)
+    (events,) = (tmp_path / "run").glob("events.*")
+    found: Values = defaultdict(list)
+    for record in _records(events.read_bytes()):
+        for value in Event.FromString(record).summary.value:
+            found[value.tag].append((0, value))
+    worst = [place for place in places(shown.evaluation) if place.worst]
+    errors = sorted(tag for tag in found if tag.startswith("errors/"))
+    assert len(errors) == sum(place.image_id in pictures for place in worst) > 0
+    ((_, first),) = found[errors[0]]
+    assert (first.image.width, first.image.height) == (160, 90)
+    assert first.image.encoded_image_string == b"\xff\xd8 picture"
+    folder = tmp_path / "run" / "00000" / "test"
+    rows = (folder / "metadata.tsv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].split("\t") == ["id", "label", "score", "place"]
+    assert len(rows) == 1 + len(ids)
+    assert rows[2].split("\t")[0] == ids[1][:16]
+    assert rows[2].split("\t")[3] == "in/0\\t.jpg"
+    points = [line.split("\t") for line in (folder / "tensors.tsv").read_text().splitlines()]
+    assert {len(point) for point in points} == {min(50, len(ids))}
+    assert (folder / "sprite.png").is_file()
+
+
+def test_projection_keeps_the_distances_of_what_has_few_directions(tmp_path: Path) -> None:
+    shown = content()
+    rng = np.random.default_rng(1)
+    features = (rng.normal(size=(46, 3)) @ rng.normal(size=(3, 90))).astype(np.float32)
+    write_tensorboard_run(tmp_path / "run", shown, features)
+    points = np.loadtxt(tmp_path / "run" / "00000" / "test" / "tensors.tsv")
+    assert np.linalg.norm(points - points[0], axis=1) == pytest.approx(
+        np.linalg.norm(features - features[0], axis=1), rel=1e-3, abs=1e-3
+    )
+
+
+def test_many_test_images_are_thinned_in_space(tmp_path: Path) -> None:
+    many = content(test=scored(2_500, 3))
+    write_tensorboard_run(tmp_path / "run", many, np.eye(2_500, 3, dtype=np.float32))
+    folder = tmp_path / "run" / "00000" / "test"
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == 2_000
+    assert not (folder / "sprite.png").exists()
 
 
 def test_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from keshikaran.policy import Policy
 from keshikaran.preparation import Tools, featurize_labelled, group_labelled, open_cached_tools
 from keshikaran.split import SplitScheme, plan_split, stored_scheme
 from keshikaran.store import Store, Workspace
+from keshikaran.suspects import suspects_counter
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import (
     GroupId,
@@ -73,6 +74,8 @@ class AuditReport:
         findings: leaks, copies, contradictions, tiny slices.
         figures: the split as it is first; none if they were not asked for.
         no_figures: why there are none, though asked for.
+        labels_to_check: labels that other images speak against; None where there are too few
+            labels to say, or no heads were to be fitted.
     """
 
     scheme: SplitScheme
@@ -80,6 +83,7 @@ class AuditReport:
     findings: Findings
     figures: tuple[Judged, ...] = ()
     no_figures: str | None = None
+    labels_to_check: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `keshikaran audit --json` prints."""
@@ -90,6 +94,7 @@ class AuditReport:
             "clean": self.findings.clean,
             "figures": figures,
             "no_figures": self.no_figures,
+            "labels_to_check": self.labels_to_check,
         }
 
 
@@ -126,6 +131,7 @@ def audit(
         report = AuditReport(stored_scheme(tools.store), stored, findings)
         if not figures:
             return report
+        report = replace(report, labels_to_check=suspects_counter(tools.store, features)())
         try:
             return replace(report, figures=tuple(_figures(tools, features, dealt, progress)))
         except NotEnoughImagesError as error:

@@ -93,16 +93,25 @@ def doubt_labels(
         ValueError: too few images of one label to judge the others by.
     """
     progress = progress or SilentProgress()
-    folds = assign_folds(table.groups, np.where(table.labelled, table.labels, 0).astype(np.int8))
-    scores = out_of_fold_scores(
-        table.features, table.labels, folds, taught=table.labelled, progress=progress
-    )
+    scores = unseen_scores(table, progress)
     signs = np.where(table.labelled & (table.labels == 1), -1.0, 1.0)
     rows = _to_ask(signs * _log_odds(scores), wanted, always)
     neighbours = _neighbours(table, rows, progress)
     votes = np.array([_vote(table.labels, found) for found in neighbours])
     odds = _log_odds(scores[rows]) + _log_odds(votes)
     return Doubts(scores, rows, sigmoid(signs[rows] * odds), neighbours)
+
+
+def unseen_scores(table: LabelTable, progress: Progress | None = None) -> Float64Array:
+    """Each image's probability of label 1 by a head that saw neither it nor a copy: float64 [n].
+
+    Raises:
+        ValueError: too few images of one label to judge the others by.
+    """
+    folds = assign_folds(table.groups, np.where(table.labelled, table.labels, 0).astype(np.int8))
+    return out_of_fold_scores(
+        table.features, table.labels, folds, taught=table.labelled, progress=progress
+    )
 
 
 def suspicious_labels(labels: LabelArray, scores: Float64Array) -> BoolArray:

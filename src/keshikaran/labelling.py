@@ -13,9 +13,10 @@ from keshikaran.dataset import Dataset
 from keshikaran.dealing import hash_side, kept_together
 from keshikaran.errors import UsageError
 from keshikaran.featurize import FeatureTable, featurize
+from keshikaran.forecast import USUAL_C, can_fit, curve_maker
 from keshikaran.head import FitResult, Head, fit_head
 from keshikaran.inert import printable
-from keshikaran.learning_curve import LearningCurve, Sample, learning_curve
+from keshikaran.learning_curve import LearningCurve
 from keshikaran.preparation import Prepared, Tools, open_cached_tools, prepare
 from keshikaran.prevalence import Prevalence, estimate_prevalence
 from keshikaran.report import ContactSheet, SheetImage, SheetSection
@@ -44,9 +45,7 @@ from keshikaran.types import (
 MOST_LOOKED_AT = 100_000
 """Unlabelled images beyond this many wait for their turn: their features would fill the memory."""
 
-_LEAST_TO_FIT = 5  # of each label on train
 _LEAST_TO_CHOOSE = 20  # on validation, to choose the regularisation by
-_USUAL_C = 0.01
 _AHEAD = (100, 300)
 _STAGES = ("featurize", "choose", "curve")
 _SHORT_ID = 16  # digits of an image id that name it among any number of images
@@ -157,7 +156,10 @@ def plan_labelling(
         found = suggest(candidates, so_far.known(), so_far.head, count, random_share)
         store.suggested.record(found)
         marks.append(time.perf_counter())
-        curve = _curve(so_far, _picked(store))
+        curve = None
+        if so_far.fit is not None:
+            data, c = so_far.prepared.data, so_far.fit.c
+            curve = curve_maker(data, so_far.groups, _picked(store), c, _AHEAD)()
         marks.append(time.perf_counter())
         chosen = [item.image_id for item in found]
         return LabellingPlan(
@@ -302,25 +304,8 @@ def _judging(
 def _fit(data: Dataset) -> FitResult | None:
     """A head on the labels so far; None as long as that cannot be."""
     train, validation = data.part("train"), data.part("validation")
-    if min(np.bincount(train[1], minlength=2)) < _LEAST_TO_FIT:
+    if not can_fit(data):
         return None
     if len(validation[1]) < _LEAST_TO_CHOOSE or len(np.unique(validation[1])) < 2:
-        return fit_head(*train, *train, grid=(_USUAL_C,))
+        return fit_head(*train, *train, grid=(USUAL_C,))
     return fit_head(*train, *validation)
-
-
-def _curve(so_far: _SoFar, picked: set[ImageId]) -> LearningCurve | None:
-    """Judged on images that nobody picked, without those of the test side: they judge alone."""
-    if so_far.fit is None:
-        return None
-    data = so_far.prepared.data
-    rows = np.flatnonzero([side != "test" for side in data.sides])
-    ids = [data.image_ids[row] for row in rows]
-    sample = Sample(
-        data.features[data.starts[rows]],
-        data.labels[rows],
-        [group_of(image_id, so_far.groups) for image_id in ids],
-        np.array([data.sides[row] == "train" for row in rows], dtype=bool),
-        np.array([image_id not in picked for image_id in ids], dtype=bool),
-    )
-    return learning_curve(sample, so_far.fit.c or _USUAL_C, _AHEAD)

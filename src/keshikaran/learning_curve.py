@@ -118,6 +118,7 @@ class LearningCurve:
     """How good heads are by number of labels.
 
     Attributes:
+        labels: number of labelled images there are now.
         judged_on: number of images the figures are taken from.
         positives: how many of them are objectionable.
         false_positive_rate: share of acceptable images above the cut at which recall is told.
@@ -125,6 +126,7 @@ class LearningCurve:
         roc_auc: area under the ROC curve.
     """
 
+    labels: int
     judged_on: int
     positives: int
     false_positive_rate: float
@@ -173,6 +175,7 @@ def learning_curve(sample: Sample, c: float, more: Sequence[int]) -> LearningCur
     positives, negatives = int(truth.sum()), int((1 - truth).sum())
 
     return LearningCurve(
+        labels=len(sample.labels),
         judged_on=len(truth),
         positives=int(truth.sum()),
         false_positive_rate=rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from keshikaran.backbones import Backbone
 from keshikaran.bundle import Manifest, SelfTest
@@ -86,8 +87,12 @@ def manifest_of(facts: Facts, model_id: str, created: datetime, self_test: SelfT
 
 
 def settings_of(manifest: Manifest) -> dict[str, str]:
-    """The run's settings in words, for report and TensorBoard."""
-    c = manifest.recipe["c"]
+    """The run's settings in words, for report and TensorBoard; the file may say anything."""
+    c = manifest.recipe.get("c")
+    scheme = manifest.training_set.get("split_scheme")
+    scheme = scheme if isinstance(scheme, dict) else {}
+    known = isinstance(c, int | float) and not isinstance(c, bool)
+    regularised = f", C = {c:g}" if known else ""
     return {
         "created": manifest.created,
         "keshikaran": manifest.keshikaran_version,
@@ -95,13 +100,17 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
         "precision": manifest.precision,
         "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
         f" contract {manifest.pixel_contract}",
-        "head": manifest.recipe["name"] + ("" if c is None else f", C = {c:g}"),
+        "head": _text(manifest.recipe.get("name")) + regularised,
         "calibration": _calibration_words(manifest),
-        "split scheme": manifest.training_set["split_scheme"]["name"] + _unguarded(manifest),
-        "training set": manifest.training_set["digest"][:12],
+        "split scheme": _text(scheme.get("name")) + _unguarded(scheme),
+        "training set": _text(manifest.training_set.get("digest"))[:12],
         "prevalence": f"{manifest.prevalence:.4f}",
         "thresholds": manifest.thresholds_chosen_for,
     }
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "unknown"
 
 
 def _calibration_words(manifest: Manifest) -> str:
@@ -112,6 +121,6 @@ def _calibration_words(manifest: Manifest) -> str:
     return f"{found['kind']}, {slopes}, shift {found['shift']:+.3g}"
 
 
-def _unguarded(manifest: Manifest) -> str:
-    guard = manifest.training_set["split_scheme"]["guard"]
-    return "" if guard else ", copies of test images not kept out of training"
+def _unguarded(scheme: dict[str, Any]) -> str:
+    guarded = scheme.get("guard", True)
+    return "" if guarded else ", copies of test images not kept out of training"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from keshikaran.errors import BundleError
 from keshikaran.intervals import Estimate, lower_bound, upper_bound, wilson
@@ -168,13 +168,28 @@ def outcome_of(raw: Mapping[str, Any], origin: str) -> Outcome:
         kind = _KINDS[values.pop("status")]
         estimate = Estimate(*(observed[name] for name in ("value", "low", "high")))
         outcome = kind(observed=estimate, **values)
-        judged = [outcome.asked, outcome.promised, estimate.low, estimate.high]
-        if not all(isinstance(value, int | float) for value in judged):
+        if not _is_sound(outcome):
             raise TypeError
     except (KeyError, TypeError) as error:
         msg = f"The model {origin} holds a promise that cannot be read."
         raise BundleError(msg, "Train again: keshikaran train") from error
     return outcome
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Whether the fields are of their types: who reads them relies on that."""
+    observed = outcome.observed
+    numbers = [outcome.asked, outcome.promised, observed.low, observed.high, observed.value or 0]
+    if isinstance(outcome, Unsupported):
+        numbers += [outcome.have, outcome.needed]
+        if outcome.label not in (0, 1):
+            return False
+    named = isinstance(outcome.demand, str) and outcome.demand in get_args(Demand)
+    return (
+        named
+        and isinstance(outcome.words, str)
+        and all(isinstance(value, int | float) for value in numbers)
+    )
 
 
 def percent(share: float) -> str:

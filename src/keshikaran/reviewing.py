@@ -9,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from keshikaran.dataset import check_totals
-from keshikaran.featurize import FeatureTable, featurize
+from keshikaran.featurize import featurize
 from keshikaran.inert import printable
-from keshikaran.label_doubt import LabelTable
 from keshikaran.preparation import group_labelled, open_cached_tools
 from keshikaran.report import ContactSheet, SheetImage, SheetSection
 from keshikaran.review import Neighbour, Review, ReviewItem, ReviewReason, review_labels
-from keshikaran.store import Store, Workspace, group_of
+from keshikaran.store import Workspace
+from keshikaran.suspects import label_table
 from keshikaran.thumbnails import make_thumbnails
 from keshikaran.training_run import TrainingOptions
-from keshikaran.types import ImageId, Label, Progress, SilentProgress
+from keshikaran.types import ImageId, Progress, SilentProgress
 
 SHORT_ID = 16
 """Digits of an image id that name it among any number of images."""
@@ -136,7 +134,7 @@ def review_workspace(
         features = featurize(store, tools.cache, tools.featurizer, wanted, progress)
         group_labelled(tools, features, progress)
         settled = frozenset() if again else frozenset(store.labels.settled())
-        table = _table(store, features, labels)
+        table = label_table(store, features, labels)
         review = review_labels(features.image_ids, table, settled, top, progress)
         shown = _shown(review.items)
         return WorkspaceReview(
@@ -185,16 +183,6 @@ def contact_sheet(found: WorkspaceReview, where: str = "") -> ContactSheet:
         if (items := _of_reason(found.review.items, reason))
     ]
     return ContactSheet("Labels to check", _INTRO, tuple(sections))
-
-
-def _table(store: Store, features: FeatureTable, labels: Mapping[ImageId, Label]) -> LabelTable:
-    groups = store.groups.of_images()
-    return LabelTable(
-        features=features.matrix[features.starts],
-        labels=np.array([labels.get(i, 0) for i in features.image_ids], dtype=np.int8),
-        labelled=np.array([i in labels for i in features.image_ids], dtype=bool),
-        groups=[group_of(image_id, groups) for image_id in features.image_ids],
-    )
 
 
 def _shown(items: Sequence[ReviewItem]) -> list[ImageId]:

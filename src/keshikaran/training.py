@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,7 +39,15 @@ from keshikaran.preparation import (
     open_tools,
     split_labelled,
 )
-from keshikaran.report import ReportContent, write_html_report, write_tensorboard_run
+from keshikaran.report import ReportContent, write_tensorboard_run
+from keshikaran.reporting import (
+    CHEAP,
+    Extras,
+    all_refusals,
+    extras_gatherer,
+    first_views,
+    write_report,
+)
 from keshikaran.scoring_graph import build_scoring_graph
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import stored_scheme
@@ -94,7 +103,8 @@ def train(
             prepared = split_labelled(tools, features, options)
             data = prepared.data
         features = _credit(features, ahead)
-        refusals = _list_refusals(workspace, store, features)
+        refusals = all_refusals(store, features)
+        write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
         with clock.stage("fit"):
             fit = _fit(data, options.recipe)
@@ -104,7 +114,10 @@ def train(
         with clock.stage("evaluate"):
             evaluation = _evaluate(data, calibrated, groups, options.policy)
             evaluation = with_slices(evaluation, tools, groups["test"], progress)
-        with clock.stage("bundle"):
+        with clock.stage("bundle"), ThreadPoolExecutor(1) as beside:
+            cheap = len(data.image_ids) <= CHEAP
+            gather = extras_gatherer(tools, evaluation, features, data, fit.c, everything=cheap)
+            extras = beside.submit(gather)
             scheme = stored_scheme(store)
             facts = Facts(
                 options,
@@ -135,11 +148,13 @@ def train(
         manifest=manifest,
     )
     with clock.stage("report"):
-        _report(workspace, result, tensorboard=options.tensorboard)
+        _report(workspace, result, extras.result(), options)
     return replace(result, timing_s=clock.timing())
 
 
-def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) -> None:
+def _report(
+    workspace: Workspace, result: TrainingResult, extras: Extras, options: TrainingOptions
+) -> None:
     """Write what people look at."""
     content = ReportContent(
         manifest=result.manifest,
@@ -150,10 +165,15 @@ def _report(workspace: Workspace, result: TrainingResult, *, tensorboard: bool) 
         steps=result.fit.steps,
         refusals=result.refusals,
         contradictions=result.contradictions,
+        audit=extras.audit,
+        learning_curve=extras.learning_curve,
+        pictures=extras.pictures,
+        where=options.where,
     )
-    write_html_report(result.report_path, content)
-    if tensorboard:
-        write_tensorboard_run(workspace.run(result.model_id), content)
+    write_report(result.report_path, content)
+    if options.tensorboard:
+        features = first_views(result.features, result.evaluation.test_set.image_ids)
+        write_tensorboard_run(workspace.run(result.model_id), content, features)
 
 
 def _import_all(
@@ -303,20 +323,6 @@ def _proof(store: Store, data: Dataset, head: Head) -> list[tuple[bytes, float]]
             file = store.blobs.read(image_id, extensions[image_id])
             proof.append((file, float(scores[index])))
     return proof
-
-
-def _list_refusals(
-    workspace: Workspace, store: Store, features: FeatureTable
-) -> tuple[Refusal, ...]:
-    """Everything that could not be used, also written to `skipped.csv`."""
-    refusals = store.skipped()
-    for image_id, refusal in sorted(features.refused.items()):
-        refusals.extend(
-            Refusal(path, "decode", refusal.reason, refusal.detail)
-            for path in store.entries_of(image_id)
-        )
-    write_skipped(workspace.skipped, refusals)
-    return tuple(refusals)
 
 
 class _Clock:

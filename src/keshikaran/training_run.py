@@ -42,6 +42,7 @@ class TrainingOptions:
         isolation: whether images are decoded in child processes or in this one.
         accept: formats that the import takes besides the usual ones.
         rehash: whether to read files of the sources again that look unchanged.
+        where: what commands need at their end to find the workspace, for the report.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -55,6 +56,7 @@ class TrainingOptions:
     isolation: Isolation = "process"
     accept: frozenset[ImageFormat] = frozenset()
     rehash: bool = False
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)

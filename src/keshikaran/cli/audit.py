@@ -87,6 +87,8 @@ def _show(report: AuditReport) -> None:
             result(f"    {line}")
         if number > _SHOWN:
             result(f"    … and {number - _SHOWN:,} more (--json lists all)")
+    if report.labels_to_check is not None:
+        result(f"{'labels to check':<18} {report.labels_to_check:>7,}")
     _show_figures(report)
 
 
@@ -235,5 +237,7 @@ def _advice(report: AuditReport, where: str) -> Iterator[str]:
         )
     if findings.unsplit and report.stored and scheme.name != "file":
         yield f"{findings.unsplit:,} labelled images have no side yet: keshikaran split{where}"
+    if report.labels_to_check:
+        yield f"Look at labels that other images speak against: keshikaran review-labels{where}"
     if findings.tiny:
         yield "Take figures on tiny slices as rough, or label more of their images."

@@ -17,12 +17,14 @@ from keshikaran.cli.data import (
     status_command,
 )
 from keshikaran.cli.demo import demo_command
+from keshikaran.cli.evaluate import evaluate_command
 from keshikaran.cli.export_memory import export_memory_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
 from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.report import report_command
 from keshikaran.cli.review import review_labels_command
 from keshikaran.cli.serve import serve_command
 from keshikaran.cli.show import show_command
@@ -62,6 +64,8 @@ app.add_typer(policy_app, name="policy")
 app.command("suggest")(suggest_command)
 app.command("train")(train_command)
 app.command("compare")(compare_command)
+app.command("evaluate")(evaluate_command)
+app.command("report")(report_command)
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)
 app.command("export-memory")(export_memory_command)

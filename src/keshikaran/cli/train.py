@@ -98,6 +98,7 @@ def train_command(
         isolation=isolation,
         accept=formats_of(accept),
         rehash=rehash,
+        where=workspace_words(workspace),
     )
     done = train(open_workspace(workspace), found, options, TerminalProgress())
     if as_json:

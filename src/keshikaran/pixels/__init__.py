@@ -26,7 +26,13 @@ from keshikaran.pixels.header import read_header
 from keshikaran.pixels.headers import ImageHeader
 from keshikaran.pixels.own_size import OwnSizeDecoder
 from keshikaran.pixels.sniff import EXTENSIONS, sniff_format
-from keshikaran.pixels.thumbnail import THUMBNAIL_SIDE, make_thumbnail
+from keshikaran.pixels.thumbnail import (
+    THUMBNAIL_SIDE,
+    TILE_SIDE,
+    Thumbnail,
+    make_small,
+    make_thumbnail,
+)
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -36,6 +42,7 @@ __all__ = [
     "PIXEL_CONTRACT_VERSION",
     "RESIZE_MODES",
     "THUMBNAIL_SIDE",
+    "TILE_SIDE",
     "DecodedImage",
     "Decoder",
     "ImageFormat",
@@ -45,7 +52,9 @@ __all__ = [
     "OwnSizeDecoder",
     "PixelSpec",
     "ResizeMode",
+    "Thumbnail",
     "decode_image",
+    "make_small",
     "make_thumbnail",
     "read_header",
     "read_pixels",

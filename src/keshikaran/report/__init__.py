@@ -1,7 +1,8 @@
-"""Figures → things people look at: an HTML page and a TensorBoard run.
+"""Figures → things people look at: an HTML page, the same as JSON, and a TensorBoard run.
 
-`content` is what is shown, `figures` draws, `html` and `tensorboard` write. `contact_sheet` is a
-page of images to look through.
+`content` is what is shown, `verdict` says it in sentences, `gallery` puts test images into cells,
+`figures` draws, `html`, `document` and `tensorboard` write. `contact_sheet` is a page of images to
+look through; `pages` is what both pages share.
 """
 
 from keshikaran.report.contact_sheet import (
@@ -11,21 +12,30 @@ from keshikaran.report.contact_sheet import (
     render_contact_sheet,
     write_contact_sheet,
 )
-from keshikaran.report.content import AuditCounts, Picture, ReportContent
-from keshikaran.report.html import render_html, verdict_sentence, write_html_report
+from keshikaran.report.content import AuditCounts, Picture, ReportContent, RivalFigures
+from keshikaran.report.document import report_document, write_json_report
+from keshikaran.report.gallery import first_to_show, places
+from keshikaran.report.html import render_html, write_html_report
 from keshikaran.report.tensorboard import write_tensorboard_run
+from keshikaran.report.verdict import counted_sentence, verdict_sentence
 
 __all__ = [
     "AuditCounts",
     "ContactSheet",
     "Picture",
     "ReportContent",
+    "RivalFigures",
     "SheetImage",
     "SheetSection",
+    "counted_sentence",
+    "first_to_show",
+    "places",
     "render_contact_sheet",
     "render_html",
+    "report_document",
     "verdict_sentence",
     "write_contact_sheet",
     "write_html_report",
+    "write_json_report",
     "write_tensorboard_run",
 ]

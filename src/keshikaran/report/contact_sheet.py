@@ -2,35 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from keshikaran.hashing import write_durably
-from keshikaran.inert import printable
-from keshikaran.report.templating import page_templates
-
-_WEBP = b"RIFF"
-# Without it the page lacks the buttons, and nothing else.
-_COPY_SCRIPT = """
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const code = button.previousElementSibling;
-    try { await navigator.clipboard.writeText(code.textContent); }
-    catch {
-      const range = document.createRange();
-      range.selectNodeContents(code);
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
-      document.execCommand("copy");
-    }
-    button.textContent = "copied";
-    setTimeout(() => { button.textContent = "copy"; }, 1500);
-  });
-}
-"""
+from keshikaran.report.pages import COPY_SCRIPT, COPY_SCRIPT_DIGEST, page_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +68,13 @@ def write_contact_sheet(path: Path, sheet: ContactSheet) -> None:
 
 def render_contact_sheet(sheet: ContactSheet) -> str:
     """The page as text: needs nothing beside itself, loads nothing, sends nothing."""
-    environment = page_templates()
-    environment.filters["inert"] = printable
-    environment.filters["embedded"] = _embedded
-    digest = hashlib.sha256(_COPY_SCRIPT.encode()).digest()
-    return environment.get_template("contact_sheet.html.j2").render(
-        sheet=sheet,
-        sections=[section for section in sheet.sections if section.rows],
-        script=_COPY_SCRIPT,
-        script_digest=base64.b64encode(digest).decode(),
+    return (
+        page_environment()
+        .get_template("contact_sheet.html.j2")
+        .render(
+            sheet=sheet,
+            sections=[section for section in sheet.sections if section.rows],
+            script=COPY_SCRIPT,
+            script_digest=COPY_SCRIPT_DIGEST,
+        )
     )
-
-
-def _embedded(thumbnail: bytes) -> str:
-    """A picture as the address of itself."""
-    kind = "webp" if thumbnail.startswith(_WEBP) else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(thumbnail).decode()}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.head import FitStep
 from keshikaran.learning_curve import LearningCurve
 from keshikaran.manifest import Manifest
 from keshikaran.store import Contradiction
-from keshikaran.types import ImageId, Refusal, Split
+from keshikaran.types import ImageId, Refusal, Split, UInt8Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,29 @@ class Picture:
     Attributes:
         place: where it was met, or its id.
         thumbnail: a JPEG file; None where there is no room or it cannot be decoded.
+        size: width and height of the thumbnail in pixels.
+        tile: the same still smaller, square, uint8 [S, S, 3].
     """
 
     place: str
     thumbnail: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    tile: UInt8Array | None = None
+
+
+class RivalFigures(Protocol):
+    """What came of holding something else against the model."""
+
+    @property
+    def name(self) -> str:
+        """Of the rival."""
+
+    @property
+    def words(self) -> str:
+        """What was found, in sentences."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures, ready for JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,9 @@ class ReportContent:
         audit: what is wrong with the labelled images; None where nobody looked.
         learning_curve: what more labels would bring; None where nobody looked, or with too few.
         pictures: of the test images.
+        comparisons: other models on the same test images; empty where none was asked for.
+        foreign: whether the model was trained under another split than the workspace has now, so
+            that it may have learned from these test images.
         where: what commands need at their end to find the workspace.
     """
 
@@ -79,6 +102,8 @@ class ReportContent:
     audit: AuditCounts | None = None
     learning_curve: LearningCurve | None = None
     pictures: Mapping[ImageId, Picture] = field(default_factory=dict)
+    comparisons: Sequence[RivalFigures] = ()
+    foreign: bool = False
     where: str = ""
 
     @property

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keshikaran.hashing import write_error
+from keshikaran.inert import printable
 from keshikaran.metrics import compute_curves
 from keshikaran.report.content import ReportContent
+from keshikaran.report.gallery import places
+from keshikaran.types import Float32Array
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -17,14 +20,22 @@ if TYPE_CHECKING:
 _CLASSES = ("acceptable", "objectionable")
 _EDGES = np.linspace(0.0, 1.0, 21)
 _ROC_STEPS = 200
+_DIRECTIONS = 50
+_SPARE = 10  # directions more than wanted, so that the wanted ones are exact
+_TURNS = 4
+_MOST_PROJECTED = 2_000  # as the sprite of 40 × 40 tiles must stay below 8,192 pixels, and quick
 
 
-def write_tensorboard_run(folder: Path, content: ReportContent) -> None:
-    """Write one run: scalars per step, test figures, ROC, PR, confusion, settings.
+def write_tensorboard_run(
+    folder: Path, content: ReportContent, features: Float32Array | None = None
+) -> None:
+    """Write one run: figures, curves, reliability, worst errors, settings, test images in space.
 
     Args:
         folder: the run's folder, `runs/<model_id>`.
         content: what to show.
+        features: of the test images in the order of `evaluation.test_set`, float32 [n, D], for the
+            embedding projector; None leaves it out.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -35,7 +46,12 @@ def write_tensorboard_run(folder: Path, content: ReportContent) -> None:
         with SummaryWriter(str(folder)) as writer:
             _write_steps(writer, content)
             _write_figures(writer, content)
-            rows = "\n".join(f"| {name} | {value} |" for name, value in content.settings.items())
+            _write_reliability(writer, content)
+            _write_errors(writer, content)
+            if features is not None:
+                _write_projection(writer, content, features)
+            settings = {name: printable(value) for name, value in content.settings.items()}
+            rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in settings.items())
             writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
     except OSError as error:
         raise write_error(folder, error) from error
@@ -75,6 +91,90 @@ def _write_roc(writer: SummaryWriter, content: ReportContent) -> None:
         at_most = curves.false_positive_rate <= step / _ROC_STEPS
         height = float(curves.true_positive_rate[at_most].max())
         writer.add_scalar("roc/recall_by_false_positives_per_200", height, step)
+
+
+def _write_reliability(writer: SummaryWriter, content: ReportContent) -> None:
+    """As curves over the predicted share in thousandths, before and after calibration."""
+    evaluation = content.evaluation
+    for name, found in (("now", evaluation.calibration), ("before", evaluation.uncalibrated)):
+        if found is None:
+            continue
+        writer.add_scalar(f"calibration/{name}/ece", found.ece, 0)
+        for item in found.reliability:
+            step = round(1000 * item.mean_score)
+            if item.observed.value is not None:
+                writer.add_scalar(f"reliability/{name}/observed", item.observed.value, step)
+            writer.add_scalar(f"reliability/{name}/low", item.observed.low, step)
+            writer.add_scalar(f"reliability/{name}/high", item.observed.high, step)
+
+
+def _write_errors(writer: SummaryWriter, content: ReportContent) -> None:
+    """The worst errors as they are in the page: JPEG files, not decoded here."""
+    from tensorboardX.proto.summary_pb2 import Summary
+
+    for number, place in enumerate(item for item in places(content.evaluation) if item.worst):
+        picture = content.pictures.get(place.image_id)
+        if picture is None or picture.thumbnail is None:
+            continue
+        width, height = picture.size
+        image = Summary.Image(
+            height=height, width=width, colorspace=3, encoded_image_string=picture.thumbnail
+        )
+        said = _CLASSES[place.label]
+        tag = f"errors/{number:02d} {place.score:.4f} labelled {said} {place.image_id[:16]}"
+        writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), 0)
+
+
+def _write_projection(
+    writer: SummaryWriter, content: ReportContent, features: Float32Array
+) -> None:
+    """Test images in space, as far as 50 directions tell them apart: the projector shows three."""
+    evaluation, pictures = content.evaluation, content.pictures
+    test = evaluation.test_set
+    if len(test.image_ids) > _MOST_PROJECTED:
+        rows = np.linspace(0, len(test.image_ids) - 1, _MOST_PROJECTED).astype(np.int64)
+    else:
+        rows = np.arange(len(test.image_ids))
+    ids = [test.image_ids[row] for row in rows]
+    metadata = [
+        [image_id[:16], _CLASSES[test.y_true[row]], f"{test.y_score[row]:.4f}",
+         printable(pictures[image_id].place if image_id in pictures else image_id)]
+        for row, image_id in zip(rows.tolist(), ids, strict=True)
+    ]  # fmt: skip
+    tiles = [pictures[image_id].tile if image_id in pictures else None for image_id in ids]
+    shape = next((tile.shape for tile in tiles if tile is not None), None)
+    sprite = None
+    if shape is not None:
+        blank = np.full(shape, 128, dtype=np.uint8)
+        drawn = np.stack([blank if tile is None else tile for tile in tiles])
+        sprite = drawn.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    header = ["id", "label", "score", "place"]
+    writer.add_embedding(
+        _projected(features[rows]), metadata, sprite, tag="test", metadata_header=header
+    )
+
+
+def _projected(features: Float32Array) -> Float32Array:
+    """Along the principal directions, at most 50: float32 [n, k].
+
+    Subspace iteration: Halko, Martinsson and Tropp 2011, "Finding Structure with Randomness".
+    Here, since scikit-learn's takes longer to load than the work takes. Deterministic.
+    """
+    centred = features - features.mean(axis=0)
+    count = min(_DIRECTIONS, *centred.shape)
+    wide = min(count + _SPARE, *centred.shape)
+    start = np.random.default_rng(0).standard_normal((centred.shape[1], wide), np.float32)
+    span = np.linalg.qr(centred @ start)[0]
+    for _ in range(_TURNS):
+        span = np.linalg.qr(centred @ (centred.T @ span))[0]
+    turned, spread, _ = np.linalg.svd(span.T @ centred, full_matrices=False)
+    projected: Float32Array = (span @ (turned * spread))[:, :count].astype(np.float32)
+    return projected
+
+
+def _cell(text: str) -> str:
+    """Text within a table of Markdown, as text."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _confusion_table(matrix: list[list[int]]) -> str:

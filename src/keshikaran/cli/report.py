@@ -1,0 +1,112 @@
+"""The command `report`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from keshikaran.backbones import EngineName
+from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.model_options import latest_model
+from keshikaran.cli.options import (
+    IsolationOption,
+    JsonOption,
+    WorkspaceOption,
+    existing_workspace,
+    need_training,
+    workspace_words,
+)
+from keshikaran.errors import UsageError
+
+if TYPE_CHECKING:
+    from keshikaran.reporting import WrittenReport
+
+_BEGINNING = 2_000
+
+
+def report_command(
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Where the page goes; the JSON goes beside it. Default: the workspace's reports.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write over a file that is no report.")
+    ] = False,
+    engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
+    isolation: IsolationOption = "process",
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge a model on the workspace's test images and write its report anew."""
+    place = existing_workspace(workspace)
+    need_training("A report")
+    from keshikaran.reporting import report_model
+    from keshikaran.training_run import TrainingOptions
+
+    if output is not None and not force:
+        check_output(output)
+    options = replace(TrainingOptions(), engine=engine, isolation=isolation)
+    where = workspace_words(workspace)
+    done = report_model(
+        place,
+        model or latest_model(workspace),
+        options,
+        output=output,
+        where=where,
+        progress=TerminalProgress(),
+    )
+    if as_json:
+        found = {"model_id": done.content.model_id, "report_path": str(done.page)}
+        result(json.dumps(found | {"document_path": str(done.document)}))
+        return
+    _show(done)
+    say(f"Next: open {printable(str(done.page))}")
+
+
+def check_output(output: Path) -> None:
+    """Refuse to write over what is no report of ours.
+
+    Raises:
+        UsageError: the page or the JSON beside it would replace something else.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        msg = f"{output} does not end in .html."
+        raise UsageError(msg, "Give the page a name such as report.html; the JSON goes beside it.")
+    for path, ours in (
+        (output, b'<meta name="generator" content="keshikaran report">'),
+        (output.with_suffix(".json"), b'"model_id"'),
+    ):
+        if not path.exists():
+            continue
+        if not path.is_file() or ours not in _beginning(path):
+            msg = f"{path} is there already, and it is no report."
+            raise UsageError(msg, "Choose another name, or write over it with --force.")
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_BEGINNING)
+
+
+def _show(done: WrittenReport) -> None:
+    from keshikaran.report import counted_sentence, verdict_sentence
+    from keshikaran.report.verdict import cautions
+
+    result(verdict_sentence(done.content))
+    result(counted_sentence(done.content))
+    for caution in cautions(done.content):
+        say(caution)
+    result(f"{'report':<18} {printable(str(done.page))}")
+    result(f"{'JSON':<18} {printable(str(done.document))}")
