@@ -18,7 +18,7 @@ from keshikaran.cli.options import (
     existing_workspace,
     need_training,
 )
-from keshikaran.cli.predict import latest_model
+from keshikaran.cli.predict import model_in_use
 
 
 def export_memory_command(
@@ -26,7 +26,8 @@ def export_memory_command(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="The model that it is for. Default: the workspace's latest.", show_default=False
+            help="The model that it is for. Default: the one in use, else the latest.",
+            show_default=False,
         ),
     ] = None,
     exact_only: Annotated[
@@ -44,7 +45,7 @@ def export_memory_command(
     place = existing_workspace(workspace)
     report = export_memory(
         place,
-        model or latest_model(workspace),
+        model or model_in_use(workspace),
         file,
         exact_only=exact_only,
         isolation=isolation,

@@ -43,7 +43,9 @@ def predict_command(
     ],
     model: Annotated[
         Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+        typer.Option(
+            help="A model file. Default: the one in use, else the latest.", show_default=False
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print scores only.")] = False,
     as_json: JsonOption = False,
@@ -72,7 +74,7 @@ def predict_command(
     """Score images: one line each, in the order given."""
     _refuse_pair("--quiet", "--json", both=quiet and as_json)
     _refuse_pair("--memory", "--known", both=memory is not None and known)
-    path = model or latest_model(workspace)
+    path = model or model_in_use(workspace)
     with (
         _workspace_memory(workspace, path, isolation)
         if known
@@ -153,14 +155,15 @@ def known_words(prediction: Prediction) -> str:
     return f"known: {how} {evidence.image_id[:12]}, {label}"
 
 
-def latest_model(workspace: Path | None) -> Path:
-    """The newest model of a workspace.
+def model_in_use(workspace: Path | None) -> Path:
+    """The model of a workspace that answers: the one in use, else the newest.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is none, or the one in use is gone.
+        StoreError: nothing can be told of the one in use.
     """
     place = open_workspace(workspace)
-    model = place.latest_model()
+    model = place.model_to_use()
     if model is None:
         msg = f"There is no model in {place.folder}."
         raise BundleError(msg, "Train one with: keshikaran train, or name one with --model FILE.")

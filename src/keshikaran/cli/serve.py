@@ -36,7 +36,9 @@ _MIB = 1024 * 1024
 def serve_command(
     model: Annotated[
         Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+        typer.Option(
+            help="A model file. Default: the one in use, else the latest.", show_default=False
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
@@ -178,7 +180,7 @@ class _Place:
         if self._model is not None:
             return self._model
         place = open_workspace(self._workspace)
-        latest = place.latest_model()
+        latest = place.model_to_use()
         if latest is None:
             msg = f"There is no model in {place.folder}."
             hint = "Train one with: keshikaran train, or name one with --model FILE."

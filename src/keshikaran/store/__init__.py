@@ -4,10 +4,10 @@
 refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
 again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
 reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
-`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
-`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
-disk.
+`workspace` knows the paths, `in_use` which model was chosen; `records` and `places` are rows and
+names. Below `store` lies `catalogue`: tables (`schema`, `database`) and `journal`, told the same
+`changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them out of each other's way;
+`filesystem` knows a network disk.
 """
 
 from keshikaran.store.array_file import read_arrays, write_arrays
@@ -19,6 +19,7 @@ from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.groups import Groups, group_of
+from keshikaran.store.in_use import Change, InUse, put_into_use, read_in_use
 from keshikaran.store.places import place_of
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
 from keshikaran.store.records import (
@@ -40,6 +41,7 @@ __all__ = [
     "LEFTOVERS",
     "Added",
     "BlobStore",
+    "Change",
     "Contradiction",
     "DuplicatePair",
     "FeatureCache",
@@ -52,6 +54,7 @@ __all__ = [
     "GcReport",
     "Groups",
     "ImageRecord",
+    "InUse",
     "LabelEvent",
     "LabelledImage",
     "RebuildReport",
@@ -64,7 +67,9 @@ __all__ = [
     "collect_garbage",
     "group_of",
     "place_of",
+    "put_into_use",
     "read_arrays",
+    "read_in_use",
     "rebuild_catalogue",
     "rebuild_journal",
     "update_skipped",
