@@ -23,7 +23,7 @@ from keshikaran.evaluate import Terms, evaluate
 from keshikaran.head import sigmoid
 from keshikaran.intervals import Estimate
 from keshikaran.metrics import ScoredSet, expected_calibration_error
-from keshikaran.promotion import Asked, ModelScores, TestImages, compare_models
+from keshikaran.promotion import Asked, JudgedImages, ModelScores, compare_models
 from keshikaran.types import Float64Array, GroupId, ImageId, LabelArray, Thresholds
 
 SHARE, AREA, RIVAL_AREA, ALIKE = 0.18, 0.98, 0.97, 0.8
@@ -162,7 +162,7 @@ def compared(
     """Every interval that `promote` prints."""
     ids = [ImageId(f"{number:06}") for number in range(len(labels))]
     found = compare_models(
-        TestImages(ids, labels, [GroupId(name) for name in ids]),
+        JudgedImages(ids, labels, [GroupId(name) for name in ids]),
         ModelScores("own", own, thresholds(AREA), SHARE),
         ModelScores("rival", rival, thresholds(RIVAL_AREA), SHARE),
         Asked(RARE, RARE),

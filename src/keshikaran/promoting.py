@@ -25,7 +25,7 @@ from keshikaran.judging import Judgement, judge
 from keshikaran.model_list import find_model
 from keshikaran.policy import Costs
 from keshikaran.preparation import open_bundle_tools
-from keshikaran.promotion import Asked, Comparison, ModelScores, TestImages, compare_models
+from keshikaran.promotion import Asked, Comparison, JudgedImages, ModelScores, compare_models
 from keshikaran.store import Change, InUse, Store, Workspace, put_into_use, read_in_use
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import ImageId, Progress
@@ -131,7 +131,7 @@ def compare_judged(before: Judgement, after: Judgement) -> Comparison:
     rows = [row for row, image_id in enumerate(new.image_ids) if image_id in known]
     ids = [new.image_ids[row] for row in rows]
     taken = np.array([known[image_id] for image_id in ids], dtype=np.int64)
-    images = TestImages(ids, new.y_true[rows], [after.groups[row] for row in rows])
+    images = JudgedImages(ids, new.y_true[rows], [after.groups[row] for row in rows])
     return compare_models(
         images,
         _scores(before, taken),

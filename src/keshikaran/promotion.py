@@ -59,7 +59,7 @@ class ModelScores:
 
 
 @dataclass(frozen=True, slots=True)
-class TestImages:
+class JudgedImages:
     """The images that both are judged on.
 
     Attributes:
@@ -184,7 +184,7 @@ class Comparison:
 
 
 def compare_models(
-    images: TestImages, old: ModelScores, new: ModelScores, asked: Asked
+    images: JudgedImages, old: ModelScores, new: ModelScores, asked: Asked
 ) -> Comparison:
     """Differences of all figures with 95% intervals, a verdict, and the images concerned.
 
@@ -209,7 +209,7 @@ def compare_models(
 
 
 def _resampled(
-    images: TestImages, old: ModelScores, new: ModelScores, asked: Asked
+    images: JudgedImages, old: ModelScores, new: ModelScores, asked: Asked
 ) -> list[FigureDifference]:
     labels = images.labels
     plan = plan_resampling(labels, images.groups)
@@ -238,7 +238,7 @@ def _resampled(
 
 
 def _decided(
-    images: TestImages, old: ModelScores, new: ModelScores, asked: Asked
+    images: JudgedImages, old: ModelScores, new: ModelScores, asked: Asked
 ) -> list[FigureDifference]:
     """Figures of verdicts: means over one class, or over both as common as among uploads."""
     shown, blocked = [
@@ -278,7 +278,9 @@ def _figure(name: str, pair: Pair) -> FigureDifference:
     return FigureDifference(name, pair.old, pair.new, gap, more_is_better, verdict)
 
 
-def _transitions(images: TestImages, old: ModelScores, new: ModelScores) -> tuple[Transition, ...]:
+def _transitions(
+    images: JudgedImages, old: ModelScores, new: ModelScores
+) -> tuple[Transition, ...]:
     found = []
     rows = zip(images.image_ids, images.labels, old.scores, new.scores, strict=True)
     for image_id, label, before, after in rows:

@@ -154,7 +154,7 @@ def _say_next(weighed: Weighed, where: str, *, promoted: bool) -> None:
         say(f"Next: keshikaran promote {model}{where}")
     else:
         if weighed.comparison is None and not weighed.reasons:
-            say("There was no other model to compare it with.")
+            say("Nobody had chosen a model before, so nothing was compared (see --against).")
         say(f"{model} is in use. A running server takes it at SIGHUP.")
         say(f"Next: keshikaran predict IMAGE{where}")
 

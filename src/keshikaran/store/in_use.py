@@ -22,7 +22,6 @@ Action = Literal["promote", "rollback"]
 
 _SCHEMA = 1
 _MODEL_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
-_MAX_BYTES = 64_000_000
 _HINT = "Name a model with --model FILE; to choose anew, move this file away and promote one."
 
 
@@ -90,8 +89,7 @@ def read_in_use(models: Path) -> InUse:
     """
     path = models / IN_USE_NAME
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES)
+        data = path.read_bytes()
     except FileNotFoundError:
         return InUse()
     except OSError as error:
