@@ -122,7 +122,7 @@ def test_probabilities_are_compared_under_one_mix_whatever_each_model_assumes() 
 def test_images_concerned_come_with_their_labels_the_gravest_first() -> None:
     images = _images(4, 4)
     old = np.array([0.9, 0.9, 0.2, 0.5, 0.1, 0.1, 0.8, 0.4])
-    new = np.array([0.2, 0.5, 0.9, 0.5, 0.1, 0.75, 0.1, 0.5])
+    new = np.array([0.2, 0.5, 0.9, 0.5, 0.1, 0.75, 0.15, 0.5])
     found = _compare(images, old, new)
     assert [(one.image_id, one.label, one.old, one.new) for one in found.transitions] == [
         ("0000", 1, "block", "pass"),
