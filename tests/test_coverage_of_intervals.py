@@ -61,10 +61,10 @@ def test_resampled_intervals_cover_the_truth(name: str) -> None:
 def test_interval_of_the_calibration_error_covers_the_truth(sharpness: float) -> None:
     truth = expected_calibration_error(*_drawn(1_000_000, 1, sharpness))
     found = []
-    for seed in range(60):
+    for seed in range(40):
         labels, scores = _drawn(400, 100 + seed, sharpness)
         found.append(calibration_error_estimate(labels, scores, plan_resampling(labels)))
-    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.88
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.87
 
 
 def test_calibration_error_of_exact_probabilities_may_be_0_and_is_never_shown_as_sure() -> None:

@@ -9,7 +9,7 @@ from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate
 from keshikaran.metrics import calibration_bins
 from keshikaran.types import Float64Array, LabelArray
 
-_FACTORS = np.linspace(0.0, 4.0, 201)
+_FACTORS = np.linspace(0.0, 3.0, 101)
 """True gaps that are tried, in multiples of those observed."""
 
 
@@ -26,7 +26,7 @@ def calibration_error_estimate(
     The error counts chance gaps between score and share as if they were true ones: exact
     probabilities show about 0.02 on 400 images, and resampling only adds to that. So the interval
     holds the errors that true gaps would have under which the observed error is nothing unusual:
-    gaps in proportion to those observed, from none at all to four times as large, each with the
+    gaps in proportion to those observed, from none at all to three times as large, each with the
     spread that the bootstrap gives to the gaps. It begins at 0 where exact probabilities would
     show as much.
 
