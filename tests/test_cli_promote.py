@@ -62,6 +62,8 @@ def template(trained: TrainingResult, tmp_path_factory: pytest.TempPathFactory) 
     shutil.copytree(trained.model_path.parent.parent, folder)
     place = Workspace(folder)
     _worse(place.model(trained.model_id), place.model(_BAD))
+    models = place.model(_BAD), place.model(trained.model_id)
+    weigh(place, *models, TrainingOptions(), SilentProgress())  # features are in the cache then
     return folder
 
 
