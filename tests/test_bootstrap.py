@@ -13,7 +13,9 @@ from keshikaran.bootstrap import (
     bootstrap_estimate,
     difference,
     plan_resampling,
+    resamples_for,
 )
+from keshikaran.intervals import wilson
 from keshikaran.types import Float64Array, GroupId, LabelArray
 from keshikaran.weighted_figures import (
     weighted_average_precision,
@@ -50,15 +52,18 @@ def test_figure_of_a_class_that_was_not_drawn_is_not_defined() -> None:
         assert np.isnan(figure(labels, scores)(only_zeros)).all()
 
 
-def test_resamples_have_as_many_of_each_label() -> None:
+def test_resamples_are_as_many_images_with_another_mix_each_time() -> None:
     labels, _ = _sample()
+    mixes: list[float] = []
 
-    def ones_and_zeros(weights: Float64Array) -> Float64Array:
-        assert (weights @ labels == 100).all()
+    def ones_and_all(weights: Float64Array) -> Float64Array:
+        mixes.extend((weights @ labels).tolist())
         drawn: Float64Array = weights.sum(axis=1)
         return drawn
 
-    assert set(bootstrap(ones_and_zeros, plan_resampling(labels), 50)) == {400.0}
+    assert set(bootstrap(ones_and_all, plan_resampling(labels), 2_000)) == {400.0}
+    assert np.mean(mixes) == pytest.approx(100, abs=1)
+    assert np.std(mixes) == pytest.approx(np.sqrt(400 * 0.25 * 0.75), rel=0.1)
 
 
 def test_groups_are_drawn_whole() -> None:
@@ -69,11 +74,41 @@ def test_groups_are_drawn_whole() -> None:
         assert (weights[:, 0] == weights[:, 1]).all()
         assert (weights[:, 3] == weights[:, 4]).all()
         assert (weights[:, 6] == weights[:, 7]).all()
-        assert (weights[:, 6] == 1).all()  # the only mixed group stands for itself
         drawn: Float64Array = weights.sum(axis=1)
         return drawn
 
-    assert len(bootstrap(same_within, plan_resampling(labels, groups), 50)) == 50
+    plan = plan_resampling(labels, groups)
+    assert (plan.clusters, plan.rarer) == (5, 3)  # a, b and e; c, d and e
+    assert len(bootstrap(same_within, plan, 50)) == 50
+
+
+def test_many_images_take_fewer_resamples_and_one_takes_some() -> None:
+    assert [resamples_for(images) for images in (1, 400, 8_000, 20_000, 10**6)] == [
+        2_000, 2_000, 1_000, 400, 400,
+    ]  # fmt: skip
+
+
+def test_interval_of_a_share_stays_within_0_and_1_and_that_of_a_loss_above_0() -> None:
+    labels, scores = _sample(ones=8, zeros=20, seed=3)
+    plan = plan_resampling(labels)
+    area = bootstrap_estimate(weighted_roc_auc(labels, scores), plan, scale="share")
+    assert area.value is not None
+    assert 0.0 < area.low < area.value < area.high < 1.0
+    assert area.value - area.low > area.high - area.value  # there is more room below
+    loss = bootstrap_estimate(
+        weighted_mean(0.9 * labels.astype(np.float64)), plan, scale="positive"
+    )
+    assert loss.value is not None
+    assert 0.0 < loss.low < loss.value < loss.high
+
+
+def test_perfect_figure_is_not_taken_for_certain() -> None:
+    labels = np.r_[np.ones(20), np.zeros(80)].astype(np.int8)
+    plan = plan_resampling(labels)
+    statistic = weighted_average_precision(labels, labels.astype(np.float64))
+    found = bootstrap_estimate(statistic, plan, scale="share")
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(wilson(20, 20).low)
 
 
 def test_copies_do_not_make_a_figure_surer() -> None:
@@ -113,6 +148,9 @@ def test_share_that_no_resample_defines_has_no_interval() -> None:
     nothing = np.zeros(len(labels))
     found = bootstrap_estimate(weighted_share(nothing, nothing), plan_resampling(labels))
     assert (found.value, found.low, found.high) == (None, float("-inf"), float("inf"))
+    share = weighted_share(nothing, nothing)
+    bounded = bootstrap_estimate(share, plan_resampling(labels), scale="share")
+    assert (bounded.value, bounded.low, bounded.high) == (None, 0.0, 1.0)
 
 
 def test_two_thousand_resamples_of_400_images_take_well_under_a_second() -> None:
@@ -126,9 +164,10 @@ def test_bootstrap_of_a_share_covers_95_of_100() -> None:
     rng = np.random.default_rng(6)
     covered = 0
     for _ in range(400):
-        labels = np.r_[np.ones(200), np.zeros(5)].astype(np.int8)
-        hit = (rng.random(205) < 0.8).astype(np.float64)
+        labels = np.r_[np.ones(200), np.zeros(100)].astype(np.int8)
+        hit = (rng.random(300) < 0.8).astype(np.float64)
         share = weighted_share(hit, labels.astype(np.float64))
-        found = bootstrap_estimate(share, plan_resampling(labels), resamples=400)
+        plan = plan_resampling(labels)
+        found = bootstrap_estimate(share, plan, scale="share", resamples=400)
         covered += found.low <= 0.8 <= found.high
     assert 0.92 <= covered / 400 <= 0.98

@@ -1,27 +1,39 @@
 """Intervals of figures that have no formula: draw the images again, many times.
 
 Efron 1979, "Bootstrap Methods: Another Look at the Jackknife". Groups of near-duplicates are drawn
-whole, since their images are not independent (Davison and Hinkley 1997, section 3.8), and each
-label by itself, so that a resample is as mixed as the sample. A resample is a weight for each
-image: a figure that can count with weights is computed for many resamples in one product.
+whole, since their images are not independent (Davison and Hinkley 1997, section 3.8). The mix of
+labels varies as it does from sample to sample: figures that depend on it are as unsure as that. A
+resample is a weight for each image: a figure that can count with weights is computed for many
+resamples in one product.
+
+Only the spread is taken from the resamples, and the interval is laid around the figure on a scale
+on which its errors are about symmetric: for areas close to 1 and losses close to 0, the middle 95%
+of the resamples covered 90-93% of simulated truths, and this 94-96% (benchmarks/coverage.py).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate
+from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate, wilson
 from keshikaran.types import Float64Array, GroupId, IntArray, LabelArray
 
-DEFAULT_RESAMPLES = 2_000
+MOST_RESAMPLES, LEAST_RESAMPLES = 2_000, 400
 
 _CELLS = 2_000_000  # weights held at once: 16 MB
+_ALL_CELLS = 8_000_000  # weights drawn for one figure: about a second
 
 Statistic = Callable[[Float64Array], Float64Array]
 """Weights float64 [r, n], a row a resample → the figure of each, float64 [r]; NaN: undefined."""
+
+Scale = Literal["share", "positive", "any"]
+"""Where a figure can lie: between 0 and 1, above 0, anywhere. Errors are taken to be symmetric in
+its log-odds, its logarithm, itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +42,38 @@ class Plan:
 
     Attributes:
         cluster: int64 [n], the number of each image's cluster, from 0.
-        strata: numbers of the clusters in each stratum.
+        clusters: how many there are.
+        rarer: how many clusters hold the rarer label: what the figures hang on.
     """
 
     cluster: IntArray
-    strata: tuple[IntArray, ...]
+    clusters: int
+    rarer: int
 
 
 def plan_resampling(labels: LabelArray, groups: Sequence[GroupId] | None = None) -> Plan:
-    """Clusters are groups; strata are clusters of acceptable, objectionable and mixed images.
+    """Clusters are groups of near-duplicates.
 
     Args:
         labels: int8 [n].
-        groups: of near-duplicates, [n]; None where each image stands for itself.
+        groups: [n]; None where each image stands for itself.
     """
     if groups is None:
         cluster = np.arange(len(labels), dtype=np.int64)
     else:
-        _, cluster = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
-    sizes = np.bincount(cluster)
-    ones = np.bincount(cluster, weights=labels)
-    kind = np.where(ones == 0, 0, np.where(ones == sizes, 1, 2))
-    strata = (np.flatnonzero(kind == number) for number in range(3))
-    return Plan(cluster.astype(np.int64), tuple(stratum for stratum in strata if len(stratum)))
+        _, found = np.unique(np.asarray(groups, dtype=str), return_inverse=True)
+        cluster = found.astype(np.int64)
+    held = [len(np.unique(cluster[labels == label])) for label in (0, 1)]
+    return Plan(cluster, int(cluster.max(initial=-1)) + 1, min(held))
+
+
+def resamples_for(images: int) -> int:
+    """How many resamples: 2,000, or fewer of many images, whose spread is as well known."""
+    return min(MOST_RESAMPLES, max(LEAST_RESAMPLES, _ALL_CELLS // max(1, images)))
 
 
 def bootstrap(
-    statistic: Statistic, plan: Plan, resamples: int = DEFAULT_RESAMPLES, seed: int = 0
+    statistic: Statistic, plan: Plan, resamples: int | None = None, seed: int = 0
 ) -> Float64Array:
     """The figure in each resample, float64 [resamples].
 
@@ -66,51 +83,80 @@ def bootstrap(
     Args:
         statistic: counts with weights.
         plan: from `plan_resampling`.
-        resamples: how many.
+        resamples: how many; None: `resamples_for` as many images.
         seed: the same seed, the same resamples.
     """
     rng = np.random.default_rng(seed)
-    rows = max(1, _CELLS // max(1, len(plan.cluster)))
+    images = len(plan.cluster)
+    wanted = resamples_for(images) if resamples is None else resamples
+    rows = max(1, _CELLS // max(1, images))
     found: list[Float64Array] = []
-    for start in range(0, resamples, rows):
-        weights = _draw(rng, plan, min(rows, resamples - start))
-        found.append(statistic(weights[:, plan.cluster]))
+    for start in range(0, wanted, rows):
+        weights = _draw(rng, plan.clusters, min(rows, wanted - start))
+        single = plan.clusters == images
+        found.append(statistic(weights if single else weights[:, plan.cluster]))
     return np.concatenate(found)
 
 
-def _draw(rng: np.random.Generator, plan: Plan, rows: int) -> Float64Array:
+def _draw(rng: np.random.Generator, clusters: int, rows: int) -> Float64Array:
     """How often each cluster was drawn: float64 [rows, clusters]."""
-    clusters = sum(len(stratum) for stratum in plan.strata)
-    weights = np.empty((rows, clusters), dtype=np.float64)
-    for stratum in plan.strata:
-        size = len(stratum)
-        drawn = rng.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=rows * size)
-        weights[:, stratum] = counts.reshape(rows, size)
-    return weights
+    drawn = rng.integers(0, clusters, (rows, clusters)) + clusters * np.arange(rows)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=rows * clusters)
+    return counts.reshape(rows, clusters).astype(np.float64)
 
 
 def bootstrap_estimate(
     statistic: Statistic,
     plan: Plan,
     *,
+    scale: Scale = "any",
     confidence: float = DEFAULT_CONFIDENCE,
-    resamples: int = DEFAULT_RESAMPLES,
+    resamples: int | None = None,
     seed: int = 0,
 ) -> Estimate:
-    """A figure with the interval of the middle `confidence` of its resamples.
+    """A figure with an interval as wide as its resamples are spread, on its scale.
 
-    Resamples in which it is not defined are left out.
+    Resamples in which it is not defined are left out. Student's quantile, since the rarer label is
+    often rare. A share that no resample moves, such as one of 1, has Wilson's interval for as many
+    images as there are of the rarer label.
+
+    Args:
+        statistic: counts with weights.
+        plan: from `plan_resampling`.
+        scale: where the figure can lie.
+        confidence: in (0, 1), two-sided.
+        resamples: see `bootstrap`.
+        seed: see `bootstrap`.
     """
-    whole = statistic(np.ones((1, len(plan.cluster))))[0]
+    value = float(statistic(np.ones((1, len(plan.cluster))))[0])
     drawn = bootstrap(statistic, plan, resamples, seed)
     drawn = drawn[np.isfinite(drawn)]
-    value = float(whole) if np.isfinite(whole) else None
-    if not len(drawn):
-        return Estimate(value, float("-inf"), float("inf"))
-    side = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [side, 1 - side])
-    return Estimate(value, float(low), float(high))
+    if not math.isfinite(value) or not len(drawn):
+        return Estimate(None, *((0.0, 1.0) if scale == "share" else (-math.inf, math.inf)))
+    spread = float(drawn.std())
+    if scale == "share" and spread == 0.0:
+        flat = wilson(round(value * plan.rarer), plan.rarer, confidence)
+        return Estimate(value, min(flat.low, value), max(flat.high, value))
+    reach = student_quantile(plan.rarer - 1, confidence) * spread
+    return Estimate(value, *_limits(value, reach, scale, 0.5 / max(1, plan.rarer)))
+
+
+def _limits(value: float, reach: float, scale: Scale, margin: float) -> tuple[float, float]:
+    if scale == "positive" and value > 0:
+        return value * math.exp(-reach / value), value * math.exp(reach / value)
+    if scale == "share":
+        inner = min(max(value, margin), 1 - margin)
+        centre, step = math.log(inner / (1 - inner)), reach / (inner * (1 - inner))
+        low, high = (1 / (1 + math.exp(-end)) for end in (centre - step, centre + step))
+        return min(low, value), max(high, value)
+    return value - reach, value + reach
+
+
+def student_quantile(freedom: float, confidence: float = DEFAULT_CONFIDENCE) -> float:
+    """Two-sided quantile of Student's distribution; of at least one degree of freedom."""
+    from scipy.special import stdtrit  # loading it takes a moment
+
+    return float(stdtrit(max(1.0, freedom), (1 + confidence) / 2))
 
 
 def difference(one: Statistic, other: Statistic) -> Statistic:

@@ -71,7 +71,7 @@ class RecallAtRate:
         rate: share of acceptable images that may lie above the cut.
         cut: the lowest one with no more than that above it.
         recall: share of objectionable images above it; the interval also covers that another
-            sample would have put the cut elsewhere.
+            sample would have put the cut elsewhere, and begins at 0 where `supported` is false.
         supported: whether there are enough acceptable images to speak of such a rate at all.
         have: acceptable images there are.
         needed: how many it takes to tell such a rate from a higher one.
@@ -148,8 +148,11 @@ def recall_at(
     within = np.flatnonzero(false <= rate * acceptable)
     cut = float(cuts[within[-1]]) if len(within) else float(cuts[0])
     plan = plan_resampling(labels, groups)
-    recall = bootstrap_estimate(weighted_recall_at(labels, scores, rate), plan, seed=seed)
+    statistic = weighted_recall_at(labels, scores, rate)
+    recall = bootstrap_estimate(statistic, plan, scale="share", seed=seed)
     needed = labels_needed(rate, DEFAULT_CONFIDENCE)
+    if acceptable < needed:  # the true rate at the cut may be many times higher
+        recall = Estimate(recall.value, 0.0, recall.high)
     return RecallAtRate(rate, cut, recall, acceptable >= needed, acceptable, needed)
 
 

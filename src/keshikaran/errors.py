@@ -12,6 +12,7 @@
     │   └── DamagedStoreError    one of its files is not what was written
     ├── BackboneError            a network file is missing, unfit or unsafe
     ├── BundleError              a model file is missing, damaged or not ours
+    ├── PromotionError           a model is not put into use, and why
     ├── MemoryFileError          a file of known images is missing, damaged or for another model
     ├── IsolationError           no process can be started to decode images in
     ├── MissingExtraError        an optional part is not installed
@@ -134,6 +135,10 @@ class BackboneError(KeshikaranError):
 
 class BundleError(KeshikaranError):
     """A model file is missing, damaged or not one of ours."""
+
+
+class PromotionError(KeshikaranError):
+    """A model is not put into use: it is worse, or nobody can tell."""
 
 
 class MemoryFileError(KeshikaranError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keshikaran.bootstrap import Statistic, bootstrap_estimate, plan_resampling
+from keshikaran.bootstrap import Scale, Statistic, bootstrap_estimate, plan_resampling
 from keshikaran.calibration import logits_of, prior_shift
 from keshikaran.calibration_figures import calibration_figures
+from keshikaran.calibration_interval import calibration_error_estimate
 from keshikaran.curves import FALSE_POSITIVE_RATES, compute_curve, recall_at
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.head import sigmoid
@@ -20,7 +21,6 @@ from keshikaran.types import Float64Array, GroupId, LabelArray, Thresholds
 from keshikaran.weighted_figures import (
     weighted_average_precision,
     weighted_balanced_accuracy,
-    weighted_calibration_error,
     weighted_f1,
     weighted_mean,
 )
@@ -109,17 +109,20 @@ def _intervals(
     (tn, fp), (fn, tp) = figures.confusion_matrix
     called = scores >= figures.threshold
     plan = plan_resampling(labels, groups)
-    resampled: dict[str, Statistic] = {
-        "average_precision": weighted_average_precision(labels, scores),
-        "log_loss": weighted_mean(log_losses(labels, probabilities)),
-        "brier_score": weighted_mean((probabilities - labels) ** 2),
-        "ece": weighted_calibration_error(labels, probabilities),
-        "balanced_accuracy": weighted_balanced_accuracy(labels, called),
-        "f1": weighted_f1(labels, called),
+    resampled: dict[str, tuple[Statistic, Scale]] = {
+        "average_precision": (weighted_average_precision(labels, scores), "share"),
+        "log_loss": (weighted_mean(log_losses(labels, probabilities)), "positive"),
+        "brier_score": (weighted_mean((probabilities - labels) ** 2), "positive"),
+        "balanced_accuracy": (weighted_balanced_accuracy(labels, called), "share"),
+        "f1": (weighted_f1(labels, called), "share"),
     }
     return {
         "roc_auc": roc_auc_estimate(labels, scores),
+        "ece": calibration_error_estimate(labels, probabilities, plan),
         "accuracy": wilson(tn + tp, len(labels)),
         "precision": wilson(tp, tp + fp),
         "recall": wilson(tp, tp + fn),
-    } | {name: bootstrap_estimate(statistic, plan) for name, statistic in resampled.items()}
+    } | {
+        name: bootstrap_estimate(statistic, plan, scale=scale)
+        for name, (statistic, scale) in resampled.items()
+    }

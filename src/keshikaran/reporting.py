@@ -23,6 +23,7 @@ from keshikaran.report import (
     AuditCounts,
     Picture,
     ReportContent,
+    RivalFigures,
     first_to_show,
     places,
     write_html_report,
@@ -41,6 +42,9 @@ CHEAP = 1_500
 """Labelled images up to which a training run also measures what `report` always measures."""
 
 _AHEAD = (100, 300, 1_000)
+
+Rivals = Callable[[Tools, Judgement], Sequence[RivalFigures]]
+"""Holds other models against one that was judged with these tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,7 @@ def report_model(
     *,
     output: Path | None = None,
     where: str = "",
+    rivals: Rivals | None = None,
     progress: Progress | None = None,
 ) -> WrittenReport:
     """Judge a model file on the workspace's test set, and write page and JSON anew.
@@ -153,6 +158,7 @@ def report_model(
         options: engine and isolation; the rest is the model's own.
         output: where the page goes; default: the workspace's reports. The JSON goes beside it.
         where: what commands need at their end to find the workspace.
+        rivals: holds other models against this one; None: nobody asked.
         progress: told of long work.
 
     Raises:
@@ -163,12 +169,18 @@ def report_model(
     progress = progress or SilentProgress()
     bundle = read_bundle(model)
     with open_bundle_tools(workspace, bundle, options or TrainingOptions()) as tools:
-        content = gather_report(tools, bundle, model.name, progress)
+        content = gather_report(tools, bundle, model.name, progress, rivals)
     page = output or workspace.report(content.model_id)
     return write_report(page, replace(content, where=where))
 
 
-def gather_report(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> ReportContent:
+def gather_report(
+    tools: Tools,
+    bundle: Bundle,
+    origin: str,
+    progress: Progress,
+    rivals: Rivals | None = None,
+) -> ReportContent:
     """Judge a model and gather all that its report shows; see `report_model`.
 
     Args:
@@ -176,6 +188,7 @@ def gather_report(tools: Tools, bundle: Bundle, origin: str, progress: Progress)
         bundle: a checked model file.
         origin: its name, for messages.
         progress: told of long work.
+        rivals: holds other models against this one; None: nobody asked.
     """
     judged = judge(tools, bundle, origin, progress)
     store = tools.store
@@ -186,7 +199,8 @@ def gather_report(tools: Tools, bundle: Bundle, origin: str, progress: Progress)
     )
     c = chosen_c(bundle.manifest)
     gather = extras_gatherer(tools, judged.evaluation, features, data, c, everything=True)
-    return _content(store, judged, data, features, gather())
+    content = _content(store, judged, data, features, gather())
+    return content if rivals is None else replace(content, comparisons=rivals(tools, judged))
 
 
 def all_refusals(store: Store, features: FeatureTable) -> tuple[Refusal, ...]:

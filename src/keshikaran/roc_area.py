@@ -8,6 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from keshikaran.bootstrap import student_quantile
 from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate
 from keshikaran.types import Float64Array, LabelArray
 
@@ -56,11 +57,9 @@ def _variance(parts: Float64Array) -> float:
 
 def _student(parts: Sequence[tuple[float, int]], confidence: float) -> float:
     """Quantile for a sum of two estimated variances, given with their sample sizes."""
-    from scipy.special import stdtrit  # loading it takes a moment
-
     total = sum(variance for variance, _ in parts)
     spread = sum(variance**2 / max(1, size - 1) for variance, size in parts)
-    return float(stdtrit(total**2 / spread, (1 + confidence) / 2))
+    return student_quantile(total**2 / spread, confidence)
 
 
 def _newcombe_limits(area: float, ones: int, zeros: int, confidence: float) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from keshikaran.bootstrap import Statistic
-from keshikaran.metrics import calibration_bins
 from keshikaran.types import BoolArray, Float64Array, IntArray, LabelArray
 
 
@@ -71,23 +70,6 @@ def weighted_average_precision(labels: LabelArray, scores: Float64Array) -> Stat
         return result
 
     return average
-
-
-def weighted_calibration_error(labels: LabelArray, scores: Float64Array) -> Statistic:
-    """Expected calibration error in bins of equal width.
-
-    Resamples of few images differ from the sample as it differs from the truth, so the interval
-    lies a little too high.
-    """
-    bins = calibration_bins(scores)
-    gaps = np.zeros((len(scores), int(bins.max()) + 1))
-    gaps[np.arange(len(scores)), bins] = scores - labels
-
-    def error(weights: Float64Array) -> Float64Array:
-        found: Float64Array = np.abs(weights @ gaps).sum(axis=1) / weights.sum(axis=1)
-        return found
-
-    return error
 
 
 def weighted_f1(labels: LabelArray, called: BoolArray) -> Statistic:

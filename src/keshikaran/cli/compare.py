@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from keshikaran.cli.console import TerminalProgress, printable, result, say
-from keshikaran.cli.model_options import latest_model
+from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
+    ModelOption,
     WorkspaceOption,
     existing_workspace,
     need_training,
@@ -43,10 +43,7 @@ def compare_command(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
     isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -57,7 +54,7 @@ def compare_command(
     from keshikaran.baselines import PACKAGES
     from keshikaran.comparing import compare_model
 
-    path = model or latest_model(workspace)
+    path = model or model_in_use(workspace)
     rivals = names or list(PACKAGES)
     contest = compare_model(place, path, rivals, TerminalProgress(), isolation)
     if as_json:

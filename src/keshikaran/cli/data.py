@@ -23,7 +23,7 @@ from keshikaran.cli.options import (
     workspace_words,
 )
 from keshikaran.ingest import ImportReport, import_source, resolve_sources
-from keshikaran.store import Store, update_skipped
+from keshikaran.store import Store, read_in_use, update_skipped
 from keshikaran.types import Label
 
 _SHOWN = 10
@@ -118,6 +118,7 @@ def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
             "split": store.split_scheme().get("name"),
             "set_aside": len(store.set_aside()),
             "latest_model": _text(place.latest_model()),
+            "model_in_use": read_in_use(place.model_folder).model_id,
         }
     if as_json:
         listed = [asdict(item) for item in contradictions]

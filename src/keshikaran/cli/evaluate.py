@@ -13,11 +13,12 @@ import typer
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
-from keshikaran.cli.model_options import latest_model
+from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
     MediaDirOption,
+    ModelOption,
     PositiveOption,
     WorkspaceOption,
     existing_workspace,
@@ -45,10 +46,7 @@ def evaluate_command(
     ] = None,
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
     isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
@@ -60,13 +58,13 @@ def evaluate_command(
         msg = "--positive and --media-dir change nothing without images."
         raise UsageError(msg, "Name a folder, or leave them out for the workspace's test images.")
     if sources:
-        path = model or latest_model(workspace)
+        path = model or model_in_use(workspace)
         found = _on_sources(path, sources, positive or [], media_dir, engine, isolation)
         _tell(found.evaluation, _folder_facts(found), as_json=as_json)
         undecided = found.undecided
     else:
         existing_workspace(workspace)
-        path = model or latest_model(workspace)
+        path = model or model_in_use(workspace)
         judged = _on_workspace(path, workspace, engine, isolation)
         _tell(judged.evaluation, {"foreign": judged.foreign}, as_json=as_json)
         undecided = len(judged.features.refused)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.console import TerminalProgress, printable, result, say
-from keshikaran.cli.model_options import latest_model
+from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
@@ -26,7 +26,8 @@ def export_memory_command(
     model: Annotated[
         Path | None,
         typer.Option(
-            help="The model that it is for. Default: the workspace's latest.", show_default=False
+            help="The model that it is for. Default: the one in use, else the latest.",
+            show_default=False,
         ),
     ] = None,
     exact_only: Annotated[
@@ -44,7 +45,7 @@ def export_memory_command(
     place = existing_workspace(workspace)
     report = export_memory(
         place,
-        model or latest_model(workspace),
+        model or model_in_use(workspace),
         file,
         exact_only=exact_only,
         isolation=isolation,

@@ -22,8 +22,10 @@ from keshikaran.cli.export_memory import export_memory_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
+from keshikaran.cli.models import models_app
 from keshikaran.cli.policy import policy_app
 from keshikaran.cli.predict import predict_command
+from keshikaran.cli.promote import promote_command, rollback_command
 from keshikaran.cli.report import report_command
 from keshikaran.cli.review import review_labels_command
 from keshikaran.cli.serve import serve_command
@@ -66,6 +68,9 @@ app.command("train")(train_command)
 app.command("compare")(compare_command)
 app.command("evaluate")(evaluate_command)
 app.command("report")(report_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
+app.add_typer(models_app, name="models")
 app.command("predict")(predict_command)
 app.command("similar")(similar_command)
 app.command("export-memory")(export_memory_command)

@@ -47,12 +47,12 @@ class ModelOptions:
         return asked_signature(self.signature, self.public_key)
 
     def file(self, workspace: Path | None) -> Path:
-        """The model file: the one that was named, else the workspace's latest.
+        """The model file: the one that was named, else the workspace's.
 
         Raises:
             BundleError: there is none.
         """
-        return self.model or latest_model(workspace)
+        return self.model or model_in_use(workspace)
 
     def load(self, path: Path, memory: Memory | None = None) -> Predictor:
         """Load a model file as was asked.
@@ -75,14 +75,15 @@ class ModelOptions:
         )
 
 
-def latest_model(workspace: Path | None) -> Path:
-    """The newest model of a workspace.
+def model_in_use(workspace: Path | None) -> Path:
+    """The model of a workspace that answers: the one in use, else the newest.
 
     Raises:
-        BundleError: there is none.
+        BundleError: there is none, or the one in use is gone.
+        StoreError: nothing can be told of the one in use.
     """
     place = open_workspace(workspace)
-    model = place.latest_model()
+    model = place.model_to_use()
     if model is None:
         msg = f"There is no model in {place.folder}."
         raise BundleError(msg, "Train one with: keshikaran train, or name one with --model FILE.")

@@ -116,7 +116,9 @@ SignatureOption = Annotated[
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
+    typer.Option(
+        help="A model file. Default: the one in use, else the latest.", show_default=False
+    ),
 ]
 ModelPrecisionOption = Annotated[
     Precision | None,

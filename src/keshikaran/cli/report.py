@@ -11,10 +11,11 @@ import typer
 
 from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
-from keshikaran.cli.model_options import latest_model
+from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
     IsolationOption,
     JsonOption,
+    ModelOption,
     WorkspaceOption,
     existing_workspace,
     need_training,
@@ -23,16 +24,18 @@ from keshikaran.cli.options import (
 from keshikaran.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keshikaran.comparison import Comparison
+    from keshikaran.judging import Judgement
+    from keshikaran.preparation import Tools
     from keshikaran.reporting import WrittenReport
 
 _BEGINNING = 2_000
 
 
 def report_command(
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A model file. Default: the workspace's latest.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -44,6 +47,14 @@ def report_command(
     force: Annotated[
         bool, typer.Option("--force", help="Write over a file that is no report.")
     ] = False,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also hold the model against this one (see compare); repeat for several.",
+            show_default=False,
+        ),
+    ] = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
     isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
@@ -59,13 +70,21 @@ def report_command(
         check_output(output)
     options = replace(TrainingOptions(), engine=engine, isolation=isolation)
     where = workspace_words(workspace)
+    progress = TerminalProgress()
+
+    def rivals(tools: Tools, judged: Judgement) -> Sequence[Comparison]:
+        from keshikaran.comparing import compare_all
+
+        return compare_all(compare or (), place, tools, judged, progress, isolation)
+
     done = report_model(
         place,
-        model or latest_model(workspace),
+        model or model_in_use(workspace),
         options,
         output=output,
         where=where,
-        progress=TerminalProgress(),
+        rivals=rivals if compare else None,
+        progress=progress,
     )
     if as_json:
         found = {"model_id": done.content.model_id, "report_path": str(done.page)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keshikaran.cli.console import printable, result, say
 from keshikaran.cli.grouped import grouped
-from keshikaran.cli.model_options import ModelOptions, latest_model
+from keshikaran.cli.model_options import ModelOptions, model_in_use
 from keshikaran.cli.options import JsonOption, WorkspaceOption
 from keshikaran.cli.serve_options import LimitOptions, ListenOptions, settings_of
 from keshikaran.errors import MissingExtraError, UsageError
@@ -110,4 +110,4 @@ class _Place:
         return usual.parent / name
 
     def _usual(self) -> Path:
-        return self._model or latest_model(self._workspace)
+        return self._model or model_in_use(self._workspace)

@@ -35,6 +35,7 @@ from keshikaran.cli.split import chosen_scheme, say_split
 from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
+from keshikaran.store import read_in_use
 from keshikaran.types import SPLITS, Precision, Refusal
 
 if TYPE_CHECKING:
@@ -100,12 +101,17 @@ def train_command(
         rehash=rehash,
         where=workspace_words(workspace),
     )
-    done = train(open_workspace(workspace), found, options, TerminalProgress())
+    place = open_workspace(workspace)
+    in_use = read_in_use(place.model_folder).model_id
+    done = train(place, found, options, TerminalProgress())
     if as_json:
-        result(json.dumps(done.to_dict()))
+        result(json.dumps(done.to_dict() | {"model_in_use": in_use}))
     else:
         show_training(done, workspace)
-        say(f"Next: keshikaran predict IMAGE{workspace_words(workspace)}")
+        following = "predict IMAGE" if in_use is None else f"promote {done.model_id}"
+        if in_use is not None:
+            say(f"{in_use} stays in use until another is promoted.")
+        say(f"Next: keshikaran {following}{workspace_words(workspace)}")
     if done.images.skipped or done.features.refused:
         raise typer.Exit(PARTLY)
 

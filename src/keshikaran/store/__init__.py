@@ -5,7 +5,8 @@
 which may be, `fingerprints` what need not be read again, `visited` what an entry gave before,
 `features` caches what backbones said and `feature_rows` reads all of it, `rival_scores` what other
 models said; `looks` and `traits` tell what images have in common, `array_file` holds arrays that
-are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
+are mapped, `skipped_file` is the list for people, `workspace` knows the paths,
+`in_use` which model was chosen; `records` and
 `places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
 `journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
 out of each other's way; `filesystem` knows a network disk.
@@ -21,6 +22,7 @@ from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
 from keshikaran.store.gc import GcReport, collect_garbage
 from keshikaran.store.groups import Groups, group_of
+from keshikaran.store.in_use import Change, InUse, put_into_use, read_in_use
 from keshikaran.store.looks import Look, Looks
 from keshikaran.store.places import place_of
 from keshikaran.store.rebuild import RebuildReport, rebuild_catalogue, rebuild_journal
@@ -46,6 +48,7 @@ __all__ = [
     "LEFTOVERS",
     "Added",
     "BlobStore",
+    "Change",
     "Contradiction",
     "DuplicatePair",
     "FeatureCache",
@@ -58,6 +61,7 @@ __all__ = [
     "GcReport",
     "Groups",
     "ImageRecord",
+    "InUse",
     "LabelEvent",
     "LabelledImage",
     "Look",
@@ -78,7 +82,9 @@ __all__ = [
     "collect_garbage",
     "group_of",
     "place_of",
+    "put_into_use",
     "read_arrays",
+    "read_in_use",
     "rebuild_catalogue",
     "rebuild_journal",
     "update_skipped",

@@ -25,6 +25,7 @@ from keshikaran.store.database import Database
 from keshikaran.store.features import open_cache
 from keshikaran.store.findings import FindingKind, FsckFinding, FsckReport, by_weight
 from keshikaran.store.fsck_journal import check_journal
+from keshikaran.store.in_use import IN_USE_NAME, read_in_use
 from keshikaran.store.lock import hold_workspace
 from keshikaran.store.workspace import Workspace
 from keshikaran.types import ImageId, Progress, SilentProgress, chunks_of
@@ -92,6 +93,7 @@ def check_store(
         if rows is not None:
             check.findings.extend(check_journal(folder, database, full=full))
             _note(database, check.findings, chosen)
+        _check_in_use(check)
         if full:
             _check_cache(check)
     objects = sum(is_object(check.blobs.root, file.path) for file in files)
@@ -116,6 +118,19 @@ def _check_tables(check: _Check, database: Database, *, full: bool) -> None:
         ).fetchall()
     for object_id, image_ids in twins:
         check.found("sha1_collision", object_id, f"is the SHA-1 of {image_ids}")
+
+
+def _check_in_use(check: _Check) -> None:
+    """The record of the model in use, and the model that it names."""
+    place = Workspace(check.folder)
+    try:
+        model_id = read_in_use(place.model_folder).model_id
+    except StoreError as error:
+        check.found("damaged_record", check.name_of(place.model_folder / IN_USE_NAME), error.what)
+        return
+    if model_id is not None and not place.model(model_id).is_file():
+        name = check.name_of(place.model(model_id))
+        check.found("missing_model", name, "is in use and is not there")
 
 
 def _check_cache(check: _Check) -> None:

@@ -6,6 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from keshikaran.errors import BundleError
+from keshikaran.store.in_use import read_in_use
+
 WORKSPACE_VARIABLE = "KESHIKARAN_WORKSPACE"
 DEFAULT_WORKSPACE = "keshikaran-workspace"
 
@@ -43,7 +46,7 @@ class Workspace:
 
     def model(self, model_id: str) -> Path:
         """A model file."""
-        return self.folder / "models" / f"{model_id}.onnx"
+        return self.model_folder / f"{model_id}.onnx"
 
     def report(self, model_id: str) -> Path:
         """A model's report."""
@@ -58,12 +61,34 @@ class Workspace:
 
         Their ids start with the second they were made in; within one the file's time counts.
         """
-        files = (self.folder / "models").glob("*.onnx")
+        files = self.model_folder.glob("*.onnx")
         return sorted(files, key=_age, reverse=True)
 
     def latest_model(self) -> Path | None:
         """The newest model file, if there is one."""
         return next(iter(self.models()), None)
+
+    @property
+    def model_folder(self) -> Path:
+        """Where model files lie, and the record of which one is in use."""
+        return self.folder / "models"
+
+    def model_to_use(self) -> Path | None:
+        """The model that answers: the one in use, else the newest, if there is one.
+
+        Raises:
+            DamagedStoreError: the record of the model in use is not what was written.
+            StoreError: it cannot be read.
+            BundleError: the model in use is gone. No other takes its place in silence.
+        """
+        model_id = read_in_use(self.model_folder).model_id
+        if model_id is None:
+            return self.latest_model()
+        model = self.model(model_id)
+        if not model.is_file():
+            msg = f"The model in use, {model_id}, is not in {self.model_folder}."
+            raise BundleError(msg, "Put the file back, or choose another: keshikaran rollback")
+        return model
 
 
 def _age(model: Path) -> tuple[str, int]:
