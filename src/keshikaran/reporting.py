@@ -9,6 +9,7 @@ from pathlib import Path
 
 from keshikaran.audit import Findings, find_issues, read_facts
 from keshikaran.bundle import Bundle, read_bundle
+from keshikaran.comparison import Comparison
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.dealing import Dealt
 from keshikaran.evaluation import EvaluationReport
@@ -23,7 +24,6 @@ from keshikaran.report import (
     AuditCounts,
     Picture,
     ReportContent,
-    RivalFigures,
     first_to_show,
     places,
     write_html_report,
@@ -43,7 +43,7 @@ CHEAP = 1_500
 
 _AHEAD = (100, 300, 1_000)
 
-Rivals = Callable[[Tools, Judgement], Sequence[RivalFigures]]
+Rivals = Callable[[Tools, Judgement], Sequence[Comparison]]
 """Holds other models against one that was judged with these tools."""
 
 

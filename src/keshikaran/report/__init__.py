@@ -12,7 +12,7 @@ from keshikaran.report.contact_sheet import (
     render_contact_sheet,
     write_contact_sheet,
 )
-from keshikaran.report.content import AuditCounts, Picture, ReportContent, RivalFigures
+from keshikaran.report.content import AuditCounts, Picture, ReportContent
 from keshikaran.report.document import report_document, write_json_report
 from keshikaran.report.gallery import first_to_show, places
 from keshikaran.report.html import render_html, write_html_report
@@ -24,7 +24,6 @@ __all__ = [
     "ContactSheet",
     "Picture",
     "ReportContent",
-    "RivalFigures",
     "SheetImage",
     "SheetSection",
     "counted_sentence",

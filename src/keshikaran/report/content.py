@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
+from keshikaran.comparison import Comparison
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.head import FitStep
 from keshikaran.learning_curve import LearningCurve
@@ -29,21 +29,6 @@ class Picture:
     thumbnail: bytes | None = None
     size: tuple[int, int] = (0, 0)
     tile: UInt8Array | None = None
-
-
-class RivalFigures(Protocol):
-    """What came of holding something else against the model."""
-
-    @property
-    def name(self) -> str:
-        """Of the rival."""
-
-    @property
-    def words(self) -> str:
-        """What was found, in sentences."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """All figures, ready for JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +87,7 @@ class ReportContent:
     audit: AuditCounts | None = None
     learning_curve: LearningCurve | None = None
     pictures: Mapping[ImageId, Picture] = field(default_factory=dict)
-    comparisons: Sequence[RivalFigures] = ()
+    comparisons: Sequence[Comparison] = ()
     foreign: bool = False
     where: str = ""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keshikaran.comparison import Comparison, SideFigures
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.hashing import write_durably
 from keshikaran.inert import printable
@@ -44,6 +46,7 @@ _FIGURES = (
 )  # fmt: skip
 _MOST_ROWS = 200
 _SHORT = 16
+_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ def render_html(content: ReportContent) -> str:
             for outcome in evaluation.promises
         ],
         rows=_figure_rows(evaluation),
+        rivals=_rivals(content.comparisons),
         figures=report_figures(evaluation, content.learning_curve),
         policy=_flat(content.manifest.policy),
         refusals=content.refusals[:_MOST_ROWS],
@@ -105,6 +109,16 @@ def render_html(content: ReportContent) -> str:
         script_digest=COPY_SCRIPT_DIGEST,
         **_gallery(content),
     )
+
+
+def _rivals(comparisons: Sequence[Comparison]) -> list[tuple[str, SideFigures]]:
+    """Name and figures of this model, then of each rival."""
+    if not comparisons:
+        return []
+    return [
+        ("this model", comparisons[0].yours),
+        *((f"{one.name} {one.version}"[:_NAME], one.rival) for one in comparisons),
+    ]
 
 
 def _gallery(content: ReportContent) -> dict[str, Any]:
