@@ -16,7 +16,7 @@ from keshikaran.evaluation import SliceFigures, SliceKind
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.metrics import ScoredSet
 from keshikaran.pixels import DecodedImage, InProcessDecoder, PixelSpec
-from keshikaran.slices import ImageTraits, slice_figures
+from keshikaran.slices import ImageTraits, _fisher, slice_figures
 from keshikaran.store import FeatureCache, Store
 from keshikaran.training import TrainingResult
 from keshikaran.traits import is_greyscale, read_traits
@@ -288,3 +288,11 @@ def test_training_gives_figures_of_slices(trained: TrainingResult) -> None:
     assert [item["name"] for item in trained.evaluation.to_dict()["slices"]] == [
         item.name for item in slices
     ]
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_chance_is_that_of_fishers_exact_test(a: int, b: int, c: int, d: int) -> None:
+    from scipy.stats import fisher_exact
+
+    found = _fisher(a, a + b, c, c + d)
+    assert found == pytest.approx(fisher_exact([[a, b], [c, d]]).pvalue, rel=1e-6, abs=1e-12)

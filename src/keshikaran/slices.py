@@ -23,7 +23,7 @@ from keshikaran.evaluation import SliceFigures, SliceKind
 from keshikaran.intervals import wilson
 from keshikaran.metrics import ScoredSet
 from keshikaran.roc_area import roc_auc_estimate
-from keshikaran.types import BoolArray, GroupId, Thresholds
+from keshikaran.types import BoolArray, Float64Array, GroupId, IntArray, Thresholds
 
 ALPHA = 0.05
 LEAST = 10
@@ -34,6 +34,7 @@ OTHERS = "other sources"
 _SHORT_SIDES = (200, 400, 800)
 _SQUARE = 1.1
 _EXTREME = 2.5
+_ALIKE = 1 + 1e-7  # chances that differ by rounding are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,23 @@ def _doubts(judged: _Judged, inside: BoolArray, number: int) -> Iterator[_Doubt]
 
 
 def _fisher(bad_here: int, n_here: int, bad_there: int, n_there: int) -> float:
-    from scipy.stats import fisher_exact  # loading it takes a moment
+    """Fisher's exact test, two-sided: all tables with these margins that are no likelier.
 
-    table = [[bad_here, n_here - bad_here], [bad_there, n_there - bad_there]]
-    return float(fisher_exact(table).pvalue)
+    Here, since scipy.stats takes longer to load than everything else that judges. A test holds it
+    against `scipy.stats.fisher_exact`.
+    """
+    from scipy.special import betaln
+
+    def log_choices(whole: int, parts: IntArray) -> Float64Array:
+        chosen: Float64Array = -np.log1p(whole) - betaln(whole - parts + 1, parts + 1)
+        return chosen
+
+    bad = bad_here + bad_there
+    possible = np.arange(max(0, bad - n_there), min(n_here, bad) + 1)
+    chances = log_choices(n_here, possible) + log_choices(n_there, bad - possible)
+    chances = np.exp(chances - chances.max())
+    observed = chances[possible == bad_here]
+    return float(min(1.0, chances[chances <= observed * _ALIKE].sum() / chances.sum()))
 
 
 def _warnings(doubts: Sequence[_Doubt]) -> dict[int, str]:

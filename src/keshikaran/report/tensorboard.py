@@ -10,6 +10,7 @@ import numpy as np
 from keshikaran.hashing import write_error
 from keshikaran.inert import printable
 from keshikaran.metrics import compute_curves
+from keshikaran.principal import principal_directions
 from keshikaran.report.content import ReportContent
 from keshikaran.report.gallery import places
 from keshikaran.types import Float32Array
@@ -21,8 +22,6 @@ _CLASSES = ("acceptable", "objectionable")
 _EDGES = np.linspace(0.0, 1.0, 21)
 _ROC_STEPS = 200
 _DIRECTIONS = 50
-_SPARE = 10  # directions more than wanted, so that the wanted ones are exact
-_TURNS = 4
 _MOST_PROJECTED = 2_000  # as the sprite of 40 × 40 tiles must stay below 8,192 pixels, and quick
 
 
@@ -149,27 +148,9 @@ def _write_projection(
         drawn = np.stack([blank if tile is None else tile for tile in tiles])
         sprite = drawn.transpose(0, 3, 1, 2).astype(np.float32) / 255
     header = ["id", "label", "score", "place"]
-    writer.add_embedding(
-        _projected(features[rows]), metadata, sprite, tag="test", metadata_header=header
-    )
-
-
-def _projected(features: Float32Array) -> Float32Array:
-    """Along the principal directions, at most 50: float32 [n, k].
-
-    Subspace iteration: Halko, Martinsson and Tropp 2011, "Finding Structure with Randomness".
-    Here, since scikit-learn's takes longer to load than the work takes. Deterministic.
-    """
-    centred = features - features.mean(axis=0)
-    count = min(_DIRECTIONS, *centred.shape)
-    wide = min(count + _SPARE, *centred.shape)
-    start = np.random.default_rng(0).standard_normal((centred.shape[1], wide), np.float32)
-    span = np.linalg.qr(centred @ start)[0]
-    for _ in range(_TURNS):
-        span = np.linalg.qr(centred @ (centred.T @ span))[0]
-    turned, spread, _ = np.linalg.svd(span.T @ centred, full_matrices=False)
-    projected: Float32Array = (span @ (turned * spread))[:, :count].astype(np.float32)
-    return projected
+    shown = features[rows]
+    projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
+    writer.add_embedding(projected, metadata, sprite, tag="test", metadata_header=header)
 
 
 def _cell(text: str) -> str:
