@@ -290,6 +290,7 @@ def test_training_gives_figures_of_slices(trained: TrainingResult) -> None:
     ]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_chance_is_that_of_fishers_exact_test(a: int, b: int, c: int, d: int) -> None:
     from scipy.stats import fisher_exact
