@@ -48,7 +48,7 @@ def test_every_part_of_a_full_report_is_in_the_schema(schema: dict[str, Any]) ->
     shown = content(
         [Refusal("a.jpg", "import", "empty_file", "no bytes")],
         [Contradiction(ImageId("ab" * 32), ("a",), ("b",))],
-        audit=AuditCounts(1, 2, 3, 4, 5, 6, None),
+        audit=AuditCounts(1, 2, 9, 3, 4, 5, 6, None),
         learning_curve=CURVE,
     )
     document = json.loads(json.dumps(report_document(shown)))

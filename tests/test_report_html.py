@@ -273,7 +273,7 @@ def test_cautions_stand_at_the_top() -> None:
         np.array([0, 1] * 10, dtype=np.int8),
         np.linspace(0, 1, 20),
     )
-    leaks = AuditCounts(3, 2, 0, 0, 1, 4, None)
+    leaks = AuditCounts(3, 2, 9, 0, 0, 1, 4, None)
     odd = SliceFigures(
         "format", "<b>gif</b>", 9, 3, wilson(1, 3), wilson(1, 6), None, "recall is lower"
     )
@@ -295,12 +295,12 @@ def test_cautions_stand_at_the_top() -> None:
 
 
 def test_audit_counts_and_what_was_left_out_are_shown_with_their_commands() -> None:
-    shown = content(audit=AuditCounts(1, 2, 3, 4, 5, 6, 7), where=" --workspace w")
+    shown = content(audit=AuditCounts(1, 2, 9, 3, 4, 5, 6, 7), where=" --workspace w")
     rows = {row[0]: row[1] for row in _read(render_html(shown)).rows if len(row) > 1}
     names = "leaks,duplicate groups,contradictions,contradictory groups,set aside,tiny slices"
     assert [rows[name] for name in names.split(",")] == list("123456")
     assert rows["labels to check"] == "7"
-    without = render_html(replace(shown, audit=AuditCounts(1, 2, 3, 4, 5, 6, None)))
+    without = render_html(replace(shown, audit=AuditCounts(1, 2, 9, 3, 4, 5, 6, None)))
     assert "keshikaran report --workspace w" in without
     assert "keshikaran audit" in render_html(content())
 

@@ -132,6 +132,7 @@ def audit_counts(findings: Findings, labels_to_check: int | None) -> AuditCounts
     return AuditCounts(
         leaks=len(findings.leaks),
         duplicate_groups=len(findings.groups),
+        suspected=len(findings.suspected),
         contradictions=len(findings.contradictions),
         contradictory_groups=len(findings.contradictory_groups),
         set_aside=len(findings.set_aside),

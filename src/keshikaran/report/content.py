@@ -38,6 +38,7 @@ class AuditCounts:
     Attributes:
         leaks: images that tell one side what another looks like.
         duplicate_groups: groups of near-duplicates.
+        suspected: pairs that may be copies.
         contradictions: files that are labelled both ways.
         contradictory_groups: groups of copies with both labels.
         set_aside: images kept out of training, since they are copies of what judges.
@@ -47,6 +48,7 @@ class AuditCounts:
 
     leaks: int
     duplicate_groups: int
+    suspected: int
     contradictions: int
     contradictory_groups: int
     set_aside: int

@@ -218,13 +218,15 @@ def _flat(value: object, name: str = "") -> list[tuple[str, str]]:
 
 
 def _estimate_words(found: Estimate, digits: int = 3) -> str:
-    value = "–" if found.value is None else f"{found.value:.{digits}f}"
-    return f"{value} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+    if found.value is None:
+        return "–"
+    return f"{found.value:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
 def _count_words(found: Estimate) -> str:
-    value = "–" if found.value is None else number(found.value)
-    return f"{value} ({number(found.low)} to {number(found.high)})"
+    if found.value is None:
+        return "–"
+    return f"{number(found.value)} ({number(found.low)} to {number(found.high)})"
 
 
 def _bar(found: Estimate) -> dict[str, float | None]:
