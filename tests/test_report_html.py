@@ -13,12 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from keshikaran.compare import compare
+from keshikaran.comparison import Entrant, Ground
 from keshikaran.errors import StoreError
 from keshikaran.evaluate import Terms, evaluate
 from keshikaran.evaluation import SliceFigures
 from keshikaran.inert import printable
 from keshikaran.intervals import wilson
 from keshikaran.metrics import ScoredSet
+from keshikaran.policy import Policy
 from keshikaran.promises import judge_false_positive_rate, judge_recall
 from keshikaran.report import (
     AuditCounts,
@@ -33,7 +36,7 @@ from keshikaran.report import (
 from keshikaran.report.html import MOST_SHOWN
 from keshikaran.store import Contradiction
 from keshikaran.training import TrainingResult
-from keshikaran.types import ImageId, Refusal, Thresholds, verdict_of
+from keshikaran.types import GroupId, ImageId, Refusal, Thresholds, verdict_of
 from report_support import TERMS, THRESHOLDS, content, scored
 
 _VOID = {"meta", "br", "hr", "img", "link", "input"}
@@ -305,19 +308,23 @@ def test_audit_counts_and_what_was_left_out_are_shown_with_their_commands() -> N
     assert "keshikaran audit" in render_html(content())
 
 
-def test_comparisons_are_told_in_words() -> None:
-    class Rival:
-        name = "<i>peer</i>"
-        words = "finds 31% where yours finds 95%"
-
-        def to_dict(self) -> dict[str, object]:
-            return {"name": self.name}
-
-    shown = content(comparisons=[Rival()])
-    page = render_html(shown)
-    assert "&lt;i&gt;peer" in page
-    assert "finds 31% where yours finds 95%" in page
-    assert report_document(shown)["comparisons"] == [{"name": "<i>peer</i>"}]
+def test_rivals_stand_in_a_table_and_are_told_in_words() -> None:
+    labels = np.tile(np.array([0, 1, 0], dtype=np.int8), 60)
+    groups = [GroupId(str(number)) for number in range(len(labels))]
+    ground = Ground(labels, groups, labels, groups, Policy(), 0.3)
+    yours = np.clip(0.2 + 0.5 * labels + np.linspace(-0.2, 0.2, len(labels)), 0, 1)
+    fields = ("1.0", "MIT", "a guess")
+    mine = Entrant("mine", *fields, "probability", yours, yours)
+    rival = Entrant("<i>peer</i>", *fields, "probability", yours[::-1], yours[::-1])
+    found = compare(ground, mine, rival)
+    page = render_html(content(comparisons=[found]))
+    names = [row[0] for row in _read(page).rows if row]
+    assert "this model" in names
+    assert "<i>peer</i> 1.0" in names
+    assert "<i>peer" not in page
+    assert found.words in " ".join(_read(page).text)
+    told = report_document(content(comparisons=[found]))["comparisons"]
+    assert [one["name"] for one in told] == ["<i>peer</i>"]
 
 
 # Its images
