@@ -7,12 +7,13 @@ import pickle
 import struct
 from collections import OrderedDict
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keshikaran.backbones import make_backbone
 from keshikaran.backbones.efficientnet_lite import VARIANTS, Weights, expected_shapes
+from keshikaran.backbones.registered import BackboneRecord, register
 
 MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -29,7 +30,10 @@ class _Named:
         self.module, self.name = module, name
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[misc]  # the one in Python can be extended
+_Python: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one that can be extended
+
+
+class _Pickler(_Python):  # type: ignore[misc]
     """Writes the steps that torch writes, with no torch about."""
 
     def persistent_id(self, item: Any) -> Any:
@@ -73,6 +77,7 @@ def weights_file(
     extra: Mapping[str, Any] | None = None,
     kinds: Mapping[str, str] | None = None,
     strides: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> bytes:
     """A `.pth` file as torch before 1.6 wrote it.
 
@@ -82,6 +87,7 @@ def weights_file(
         extra: other things in the dictionary.
         kinds: kind of storage by name, where it is not the fitting one.
         strides: by name, where they are not the usual ones.
+        shapes: by name, where the data are looked at in another way.
     """
     state: dict[str, Any] = OrderedDict()
     data: dict[str, np.ndarray] = {}
@@ -95,7 +101,7 @@ def weights_file(
             "_rebuild_tensor_v2",
             _Storage(key, (kinds or {}).get(name, kind), values.size),
             0,
-            values.shape,
+            (shapes or {}).get(name, values.shape),
             (strides or {}).get(name, steps),
             False,
             OrderedDict(),
@@ -123,10 +129,9 @@ def made_up_weights(name: str, seed: int = 0) -> Weights:
     return weights
 
 
-def register_fake(folder: Path, name: str, model: bytes) -> None:
-    """Put a network into the registry by hand."""
-    from keshikaran.backbones import make_backbone
-    from keshikaran.backbones.registered import BackboneRecord, register
+def register_fake(name: str, model: bytes) -> BackboneRecord:
+    """Put a network into the registry, without the checks of `backbone add`."""
+    from keshikaran.backbones.registered import BackboneRecord
 
     backbone = make_backbone(name, model, "CC0-1.0", name)
     record = BackboneRecord(
@@ -142,4 +147,4 @@ def register_fake(folder: Path, name: str, model: bytes) -> None:
         ms_per_image=1.5,
         processor="",
     )
-    register(record, model)
+    return register(record, model)

@@ -13,6 +13,7 @@ import io
 import math
 import pickletools
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,10 +92,12 @@ def parse_weights(data: bytes, origin: str) -> dict[str, Float32Array]:
         BackboneError: not such a file, or one that asks for more than tensors.
     """
     try:
-        return _parse(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return _parse(data)
     except _RefusedError as refused:
         words = str(refused)
-    except (AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, Warning, struct.error) as error:
         words = f"it is damaged ({type(error).__name__})"
     msg = f"{origin} is no file of weights that is accepted: {words}."
     raise BackboneError(msg, "Take the file from its published package; copy it again.")
@@ -207,8 +210,8 @@ class _Machine:
             self._stack.append(_Name(argument))
         elif name == "TUPLE":
             self._stack.append(tuple(self._marked()))
-        elif name == "APPENDS":
-            items = self._marked()
+        elif name in {"APPEND", "APPENDS"}:
+            items = self._marked() if name == "APPENDS" else [self.pop()]
             self._stack[-1].extend(items)
         elif name == "SETITEM":
             value, key = self.pop(), self.pop()
