@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from cli_support import cli
 from keshikaran.backbones import load_backbone
@@ -26,7 +24,7 @@ from keshikaran.zoo import AddRequest, add_backbone, packages
 from keshikaran.zoo.packages import PUBLISHED, Published, convert, installed_file
 from keshikaran.zoo.pictures import COUNT, check_pictures
 from support import FAKE_SIDE, fake_backbone
-from zoo_support import made_up_weights, weights_file
+from zoo_support import made_up_weights, plane_means, weights_file
 
 
 @pytest.fixture(autouse=True)
@@ -154,29 +152,6 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         add_backbone(AddRequest(str(tmp_path / "nowhere.onnx")), _noise)
 
 
-def _network(operator: str, weight: float) -> bytes:
-    """Mean of each plane, then one operation with a constant."""
-    nodes = [
-        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
-        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
-        helper.make_node(operator, ["flat", "weight"], ["features"]),
-    ]
-    shape: list[str | int | None] = ["N", 8, 8, 3]
-    graph = helper.make_graph(
-        nodes,
-        "odd",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3])],
-        [numpy_helper.from_array(np.array(weight, dtype=np.float32), "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    data: bytes = model.SerializeToString()
-    return data
-
-
 @pytest.mark.parametrize(
     ("operator", "weight", "complaint"),
     [("Mul", 0.0, "the same features"), ("Div", 0.0, "not numbers")],
@@ -185,7 +160,7 @@ def test_network_that_says_nothing_is_refused(
     operator: str, weight: float, complaint: str, tmp_path: Path, folder: Path
 ) -> None:
     path = tmp_path / "odd.onnx"
-    path.write_bytes(_network(operator, weight))
+    path.write_bytes(plane_means(operator, weight))
     with pytest.raises(BackboneError, match=complaint):
         add_backbone(AddRequest(str(path)), _noise)
     assert not folder.exists()

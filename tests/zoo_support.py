@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from keshikaran.backbones import make_backbone
 from keshikaran.backbones.efficientnet_lite import VARIANTS, Weights, expected_shapes
@@ -127,6 +129,29 @@ def made_up_weights(name: str, seed: int = 0) -> Weights:
             values = np.zeros(shape)
         weights[tensor] = values.astype(np.float32)
     return weights
+
+
+def plane_means(operator: str, weight: float | list[float]) -> bytes:
+    """A network of 8×8 pixels: the mean of red, green and blue, then one step with a constant."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["flat"], axis=1),
+        helper.make_node(operator, ["flat", "weight"], ["features"]),
+    ]
+    shape: list[str | int | None] = ["N", 8, 8, 3]
+    graph = helper.make_graph(
+        nodes,
+        "planes",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.array(weight, dtype=np.float32), "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def register_fake(name: str, model: bytes) -> BackboneRecord:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from keshikaran.backbones import Backbone, load_backbone, open_engine
+from keshikaran.backbones import DEFAULT_BACKBONE, Backbone, load_backbone, open_engine
 from keshikaran.backbones.cost import Contender, ms_per_image
 from keshikaran.bootstrap import bootstrap_estimate, difference, plan_resampling
 from keshikaran.curves import recall_at
@@ -78,7 +78,8 @@ def compare_backbones(
 
     Args:
         workspace: with labelled images.
-        names: of backbones, or paths of ONNX files; two at least.
+        names: of backbones, or paths of ONNX files; two at least. Near-duplicates are looked for
+            with the network of the package if it is among them, else with the first.
         options: pixels, precision and engine; the backbone is taken from `names`.
         progress: told of long work.
         salts: further splits to fit and judge on, each dealt with another salt; nothing of them is
@@ -91,10 +92,11 @@ def compare_backbones(
     """
     _check_names([load_backbone(name) for name in dict.fromkeys(names)])
     found: list[_Featurized] = []
+    groups_by = DEFAULT_BACKBONE if DEFAULT_BACKBONE in names else names[0]
     for name in dict.fromkeys(names):
         with open_tools(workspace, replace(options, backbone=name)) as tools:
             features = featurize_labelled(tools, progress)
-            if not found:
+            if name == groups_by:
                 group_labelled(tools, features, progress)
             found.append(_Featurized(tools.backbone, features))
     with Store(workspace.folder) as store:

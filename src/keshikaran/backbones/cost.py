@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import numpy as np
 
 from keshikaran.backbones.engine import Engine
 
-_ROUNDS = 7
-_LEAST_S = 0.1
+_ROUNDS = 5
+_TURN_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,28 @@ def ms_per_image(contenders: Sequence[Contender], rounds: int = _ROUNDS) -> list
     """Milliseconds an image takes in each network, one call after the other.
 
     The networks take turns, so that a machine that is busy for a while is so for all of them, and
-    the fastest round counts: what slows a round down is never the network.
+    the fastest call counts: what slows a call down is never the network.
 
     Args:
         contenders: what to measure.
         rounds: how often each gets its turn, at least 1.
     """
-    calls = [_calls(contender) for contender in contenders]
-    found = np.empty((rounds, len(contenders)))
-    for turn in range(rounds):
+    found = [math.inf] * len(contenders)
+    for _ in range(rounds):
         for number, contender in enumerate(contenders):
-            found[turn, number] = _seconds(contender, calls[number]) / calls[number]
-    return [1000.0 * float(seconds) for seconds in found.min(axis=0)]
+            found[number] = min(found[number], _fastest_call(contender))
+    return [1000.0 * seconds for seconds in found]
 
 
-def _calls(contender: Contender) -> int:
-    """How many calls make a turn that is long enough to be measured; warms the network up."""
-    _seconds(contender, 1)
-    return max(1, round(_LEAST_S / max(_seconds(contender, 1), 1e-6)))
-
-
-def _seconds(contender: Contender, calls: int) -> float:
-    pixels = np.random.default_rng(0).integers(
-        0, 256, (1, contender.height, contender.width, 3), dtype=np.uint8
-    )
-    started = time.perf_counter()
-    for _ in range(calls):
+def _fastest_call(contender: Contender) -> float:
+    """Seconds of the fastest call in one turn, which ends after a moment."""
+    shape = (1, contender.height, contender.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    fastest = math.inf
+    begun = now = time.perf_counter()
+    while now - begun < _TURN_S:
+        before = now
         contender.engine.infer(pixels)
-    return time.perf_counter() - started
+        now = time.perf_counter()
+        fastest = min(fastest, now - before)
+    return fastest

@@ -96,7 +96,8 @@ def _load(name: str, *, random_weights: bool) -> _Network:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.partition('.')[0]}*")[:5]
         msg = f"timm has no network named {name}."
-        raise BackboneError(msg, f"Close to it: {', '.join(close)}." if close else "Check its name")
+        hint = f"Close to it: {', '.join(close)}." if close else "Check its name."
+        raise BackboneError(msg, hint)
     torch.manual_seed(_SEED)
     options = {"num_classes": 0, "exportable": True}
     try:
