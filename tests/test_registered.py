@@ -20,6 +20,7 @@ from keshikaran.backbones.registered import (
     unregister,
 )
 from keshikaran.errors import BackboneError, StoreError
+from keshikaran.hashing import write_durably
 from support import fake_backbone
 from zoo_support import register_fake
 
@@ -180,7 +181,7 @@ def test_removing_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_crash_before_the_record_leaves_nothing_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    written = registered.write_durably
+    written = write_durably
 
     def crash(path: Path, data: bytes) -> None:
         if path.suffix == ".json":

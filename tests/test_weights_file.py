@@ -122,7 +122,8 @@ def test_bytes_after_the_end_are_refused() -> None:
 
 def test_storage_named_in_another_way_is_refused() -> None:
     step = b"\x80\x02U\x03abcQ."  # a persistent id that is a plain string of three letters
-    head = b"".join(pickled(part) for part in (module._MAGIC, module._VERSION, {}))
+    facts: dict[str, bool] = {}
+    head = b"".join(pickled(part) for part in (module._MAGIC, module._VERSION, facts))
     with pytest.raises(BackboneError, match="is no file of weights"):
         parse_weights(head + step, "a.pth")
     view = b"\x80\x02(U\x07storageU\x01xU\x01yU\x03cpuK\x01NtQ."

@@ -32,7 +32,7 @@ class _Named:
         self.module, self.name = module, name
 
 
-_Python: Any = pickle._Pickler  # type: ignore[attr-defined]  # the one that can be extended
+_Python: Any = pickle._Pickler  # the one that can be extended
 
 
 class _Pickler(_Python):  # type: ignore[misc]

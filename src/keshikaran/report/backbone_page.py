@@ -106,11 +106,11 @@ def cost_figure(rows: Sequence[ComparedBackbone]) -> Figure:
     for row in rows:
         across, down = x(row.ms_per_image), y(row.area)
         words = f"{row.name}: {row.area:.4f}, {row.ms_per_image:.1f} ms an image"
-        corner = (across - _DOT / 2, down - _DOT / 2)
+        corner = (round(across - _DOT / 2, 1), round(down - _DOT / 2, 1))
         dots.append(Bar("first", *corner, _DOT, _DOT, words))
         ends = (y(max(low, row.roc_auc.low)), y(min(high, row.roc_auc.high)))
         whiskers.append(Line("first", f"{across},{ends[0]} {across},{ends[1]}"))
-        names.append(Note(_inside(across, row.name), down, row.name, 11))
+        names.append(Note(_inside(across, row.name), _beside(*ends), row.name, 11))
     return Figure(
         "Accuracy against cost",
         "milliseconds an image (logarithmic)",
@@ -137,6 +137,12 @@ def _cost_range(rows: Sequence[ComparedBackbone]) -> tuple[float, float]:
     return min(costs) / 1.6, max(costs) * 1.6
 
 
+def _beside(lower: float, upper: float) -> float:
+    """Height of a name: below its interval, or above it where there is no room below."""
+    below = round(max(lower, upper) + _NAME_ROOM, 1)
+    return below if below < BOTTOM - 2 else round(min(lower, upper) - 5, 1)
+
+
 def _inside(across: float, name: str) -> float:
     """Where to centre a name so that it stays in the drawing."""
     half = 3.0 * len(name)
@@ -147,7 +153,7 @@ def _spread(notes: Sequence[Note]) -> tuple[Note, ...]:
     """Names beside their dots, moved down where two would cover each other."""
     placed: list[Note] = []
     for note in sorted(notes, key=lambda note: note.y):
-        down = note.y - _DOT
+        down = note.y
         for other in placed:
             close = abs(other.x - note.x) < 3.0 * (len(other.words) + len(note.words))
             if close and abs(other.y - down) < _NAME_ROOM:
