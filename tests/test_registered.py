@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,20 @@ from keshikaran.backbones import known_names, load_backbone, registered
 from keshikaran.backbones.registered import (
     backbones_folder,
     is_name,
+    name_of_digest,
     read_record,
     register,
     registered_names,
     unregister,
 )
+from keshikaran.bundle import read_bundle
 from keshikaran.errors import BackboneError, StoreError
 from keshikaran.hashing import write_durably
+from keshikaran.preparation import open_bundle_tools
+from keshikaran.store import Workspace
+from keshikaran.training import TrainingOptions, TrainingResult
 from support import fake_backbone
-from zoo_support import register_fake
+from zoo_support import plane_means, register_fake
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +198,31 @@ def test_crash_before_the_record_leaves_nothing_listed(monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt):
         register_fake("mine", fake_backbone())
     assert registered_names() == []
+
+
+def test_network_is_found_by_its_digest(folder: Path) -> None:
+    assert name_of_digest("0" * 64) is None
+    record = register_fake("mine", fake_backbone())
+    register_fake("also", plane_means("Mul", 1.0))
+    (folder / "also.json").write_text("{}")
+    assert name_of_digest(record.digest) == "mine"
+    assert name_of_digest("0" * 64) is None
+
+
+def test_features_of_a_registered_network_serve_the_models_made_with_it(
+    trained: TrainingResult, tmp_path: Path
+) -> None:
+    place = shutil.copytree(trained.model_path.parent.parent, tmp_path / "ws")
+    bundle = read_bundle(place / "models" / trained.model_path.name)
+    found = []
+    for added in (False, True):
+        if added:
+            register_fake("mine", fake_backbone())
+        with open_bundle_tools(Workspace(place), bundle, TrainingOptions()) as tools:
+            wanted = [image.image_id for image in tools.store.labelled_images()]
+            missing = tools.cache.missing(tools.featurizer.recipe, wanted)
+            found.append((tools.backbone.name, len(missing) == 0))
+    assert found == [("quadrants", False), ("mine", True)]
 
 
 @pytest.mark.parametrize(

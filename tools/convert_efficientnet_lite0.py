@@ -173,7 +173,7 @@ def reference_layer(weights: Weights, layer: Layer, values: Any) -> Any:  # noqa
     torch = import_torch()
     functional = torch.nn.functional
     kernel, mean, variance, gamma, beta = (
-        torch.from_numpy(weights[name])
+        torch.from_numpy(weights[name].copy())
         for name in (
             f"{layer.conv}.weight",
             f"{layer.norm}.running_mean",

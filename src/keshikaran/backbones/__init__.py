@@ -14,6 +14,7 @@ from keshikaran.backbones.engine import (
     usable_cores,
 )
 from keshikaran.backbones.graph import GraphSignature, read_graph
+from keshikaran.backbones.registered import name_of_digest
 from keshikaran.backbones.registry import (
     DEFAULT_BACKBONE,
     Backbone,
@@ -33,6 +34,7 @@ __all__ = [
     "known_names",
     "load_backbone",
     "make_backbone",
+    "name_of_digest",
     "open_engine",
     "read_backbone_file",
     "read_graph",

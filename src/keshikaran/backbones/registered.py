@@ -6,6 +6,7 @@ against the digest in the record.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -114,6 +115,16 @@ def read_record(name: str) -> BackboneRecord | None:
     except ValueError as error:
         raise _damaged(path) from error
     return _record(stored, name, path)
+
+
+def name_of_digest(digest: str) -> str | None:
+    """Name of the registered network with this digest; records that are damaged are passed over."""
+    for name in registered_names():
+        with contextlib.suppress(BackboneError):
+            record = read_record(name)
+            if record is not None and record.digest == digest:
+                return name
+    return None
 
 
 def read_model(record: BackboneRecord) -> bytes:
