@@ -34,6 +34,7 @@ def workspace(trained: TrainingResult, tmp_path_factory: pytest.TempPathFactory)
 def networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`quadrants` and `planes` see red and blue; `green` sees neither."""
     monkeypatch.setenv("KESHIKARAN_BACKBONES", str(tmp_path / "backbones"))
+    monkeypatch.setattr("keshikaran.backbones.cost._TURN_S", 0.01)
     register_fake("quadrants", fake_backbone())
     register_fake("planes", plane_means("Mul", [0.01, 0.01, 0.01]))
     register_fake("green", plane_means("Mul", [0.0, 0.01, 0.0]))

@@ -12,7 +12,7 @@ import numpy as np
 from keshikaran.backbones.engine import Engine
 
 _ROUNDS = 5
-_TURN_S = 0.05
+_TURN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
