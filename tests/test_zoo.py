@@ -23,7 +23,7 @@ from keshikaran.types import UInt8Array
 from keshikaran.zoo import AddRequest, add_backbone, packages
 from keshikaran.zoo.packages import PUBLISHED, Published, convert, installed_file
 from keshikaran.zoo.pictures import COUNT, check_pictures
-from support import FAKE_SIDE, fake_backbone
+from support import FAKE_SIDE, fake_backbone, write_classes
 from zoo_support import made_up_weights, plane_means, weights_file
 
 
@@ -108,10 +108,10 @@ def test_without_torch_the_missing_extra_is_named(
 def test_model_goes_on_without_the_registry(
     tmp_path: Path,
     backbone_file: Path,
-    red_and_blue: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     where = ("--workspace", tmp_path / "ws")
+    red_and_blue = write_classes(tmp_path / "pictures", 40)
     cli(capsys, "backbone", "add", backbone_file, "--name", "mine", *where)
     words = ("train", red_and_blue, "--positive", "red", "--backbone", "mine", "--no-tensorboard")
     trained = cli(capsys, *words, *where)
