@@ -21,7 +21,7 @@ from keshikaran.cli.options import (
 from keshikaran.errors import UsageError
 
 if TYPE_CHECKING:
-    from keshikaran.comparing import Comparison
+    from keshikaran.comparing_backbones import Comparison
 
 _PAGE = "backbones.html"
 
@@ -56,7 +56,7 @@ def compare_backbones_command(
         msg = f"--html {html} does not end in .html."
         raise UsageError(msg, f"Name a file such as {_PAGE}.")
     need_training("Comparing")
-    from keshikaran.comparing import compare_backbones
+    from keshikaran.comparing_backbones import compare_backbones
     from keshikaran.report import write_backbone_page
     from keshikaran.training_run import TrainingOptions
 
