@@ -1,5 +1,6 @@
 # make demo    the whole way on pictures it makes itself; no data, no download of models
 # make test    all tests that need nothing but this folder
+# make test-torch   the tests of what needs torch, in an environment of their own (5.5 GB)
 # make check   lint, types, import contracts
 # make bench   the measurements of docs/performance.md; needs photographs
 # make stress  the hard tests at full size; docs/reliability.md has their figures
@@ -9,13 +10,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(or $(KESHIKARAN_TEST_DATA),../shared/data)
 
-.PHONY: demo test realdata check wheel bench stress clean
+.PHONY: demo test test-torch realdata check wheel bench stress clean
 
 demo: .venv/installed-train
 	$(BIN)/keshikaran demo
 
 test: .venv/installed-dev
 	$(BIN)/pytest -q
+
+test-torch: .venvs/torch/installed
+	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py
 
 realdata: .venv/installed-dev
 	KESHIKARAN_TEST_DATA=$(DATA) $(BIN)/pytest -q -m realdata
@@ -48,4 +52,9 @@ clean:
 
 .venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venvs/torch/installed: pyproject.toml constraints.txt
+	test -x .venvs/torch/bin/python || $(PYTHON) -m venv .venvs/torch
+	.venvs/torch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,onnxruntime]' hypothesis pytest pytest-timeout
 	touch $@

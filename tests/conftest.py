@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from keshikaran.store import Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
 from known_support import allowed_scene, banned_scene, write_scenes
 from support import fake_backbone, write_classes
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks that a developer added have no part in tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KESHIKARAN_BACKBONES", str(tmp_path_factory.mktemp("backbones")))
+        yield
 
 
 @pytest.fixture(scope="session")

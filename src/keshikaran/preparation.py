@@ -17,6 +17,7 @@ from keshikaran.backbones import (
     Backbone,
     Engine,
     load_backbone,
+    name_of_digest,
     open_engine,
     read_graph,
 )
@@ -113,8 +114,9 @@ def open_bundle_tools(
 ) -> Iterator[Tools]:
     """As `open_tools`, for the features that a model file works on.
 
-    Where the file says that its network is one of the package, that one computes what the cache
-    lacks; a file's word about any other network is not taken: its features are kept apart.
+    Where the file says that its network is one of the package or one that was added, that one
+    computes what the cache lacks; a file's word about any other network is not taken: its features
+    are kept apart.
 
     Raises:
         KeshikaranError: as `open_tools`.
@@ -122,7 +124,7 @@ def open_bundle_tools(
     manifest = bundle.manifest
     options = replace(
         options,
-        backbone=DEFAULT_BACKBONE,
+        backbone=name_of_digest(manifest.backbone["digest"]) or DEFAULT_BACKBONE,
         precision=manifest.precision,
         resize_mode=manifest.resize_mode,
     )

@@ -1,8 +1,9 @@
 """Frozen networks: pixels → features.
 
-`registry` finds one, `graph` refuses unsafe ones, `engine` chooses what runs it
-(`openvino_engine`, `onnxruntime_engine`). The embedded EfficientNet-Lite0 lies in `embedded/`;
-`tools/convert_efficientnet_lite0.py` made it.
+`registry` finds one (`registered`: among those that were added), `graph` refuses unsafe ones,
+`engine` chooses what runs it (`openvino_engine`, `onnxruntime_engine`), `cost` measures it. The
+embedded EfficientNet-Lite0 lies in `embedded/`; `tools/convert_efficientnet_lite0.py` made it with
+`efficientnet_lite`.
 """
 
 from keshikaran.backbones.engine import (
@@ -13,7 +14,15 @@ from keshikaran.backbones.engine import (
     usable_cores,
 )
 from keshikaran.backbones.graph import GraphSignature, read_graph
-from keshikaran.backbones.registry import DEFAULT_BACKBONE, Backbone, load_backbone
+from keshikaran.backbones.registered import name_of_digest
+from keshikaran.backbones.registry import (
+    DEFAULT_BACKBONE,
+    Backbone,
+    known_names,
+    load_backbone,
+    make_backbone,
+    read_backbone_file,
+)
 
 __all__ = [
     "DEFAULT_BACKBONE",
@@ -22,8 +31,12 @@ __all__ = [
     "Engine",
     "EngineName",
     "GraphSignature",
+    "known_names",
     "load_backbone",
+    "make_backbone",
+    "name_of_digest",
     "open_engine",
+    "read_backbone_file",
     "read_graph",
     "usable_cores",
 ]

@@ -1,4 +1,4 @@
-"""Where a backbone comes from: the one in the package, or a file of the user's."""
+"""Where a backbone comes from: the package, the networks that were added, or a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from keshikaran.backbones.graph import MAX_MODEL_BYTES, read_graph
+from keshikaran.backbones.registered import read_model, read_record, registered_names
 from keshikaran.errors import BackboneError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -44,22 +45,34 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
     """Find a backbone by name, or read one from a path that ends in `.onnx`.
 
     Raises:
-        BackboneError: no such name or file, or the file is unfit.
+        BackboneError: no such name or file, or the file is unfit or not what was added.
     """
     if name in _EMBEDDED:
         file, licence = _EMBEDDED[name]
         folder = resources.files("keshikaran.backbones").joinpath("embedded")
-        return _backbone(name, folder.joinpath(file).read_bytes(), licence, origin=name)
+        return make_backbone(name, folder.joinpath(file).read_bytes(), licence, origin=name)
+    record = read_record(name)
+    if record is not None:
+        return make_backbone(name, read_model(record), record.licence, origin=name)
     path = Path(name)
     if path.suffix.lower() != ".onnx":
         msg = f"There is no backbone named {name}."
-        hint = f"Use {', '.join(sorted(_EMBEDDED))}, or the path of an .onnx file."
-        raise BackboneError(msg, hint)
-    return _backbone(path.stem, _read(path), "unknown", origin=str(path))
+        hint = f"Use {', '.join(known_names())}, or the path of an .onnx file."
+        raise BackboneError(msg, f"{hint} To have another one: keshikaran backbone add")
+    return make_backbone(path.stem, read_backbone_file(path), "unknown", origin=str(path))
 
 
-def _read(path: Path) -> bytes:
-    """A user's file, if it is a file and not too large to be one of ours."""
+def known_names() -> list[str]:
+    """Names of the networks in the package, then of those that were added."""
+    return [*sorted(_EMBEDDED), *registered_names()]
+
+
+def read_backbone_file(path: Path) -> bytes:
+    """A user's file, if it is a file and not too large to be one of ours.
+
+    Raises:
+        BackboneError: it is not, or cannot be read.
+    """
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_MODEL_BYTES:
@@ -71,7 +84,18 @@ def _read(path: Path) -> bytes:
         raise BackboneError(msg, "Check the path.") from error
 
 
-def _backbone(name: str, data: bytes, licence: str, origin: str) -> Backbone:
+def make_backbone(name: str, data: bytes, licence: str, origin: str) -> Backbone:
+    """A network from a file's bytes, if it passes the checks.
+
+    Args:
+        name: how people call it.
+        data: the ONNX file.
+        licence: of the weights.
+        origin: what messages call it.
+
+    Raises:
+        BackboneError: unfit or unsafe.
+    """
     _, signature = read_graph(data, origin)
     flat = {output: shape for output, shape in signature.outputs.items() if len(shape) == 1}
     output = "features" if "features" in flat else next(iter(flat), None)

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from keshikaran.cli.audit import audit_command
+from keshikaran.cli.backbone import backbone_app
 from keshikaran.cli.compare import compare_command
+from keshikaran.cli.compare_backbones import compare_backbones_command
 from keshikaran.cli.console import printable, say
 from keshikaran.cli.data import (
     import_command,
@@ -63,6 +65,8 @@ app.command("fsck")(fsck_command)
 app.command("gc")(gc_command)
 app.command("rebuild")(rebuild_command)
 app.add_typer(policy_app, name="policy")
+app.add_typer(backbone_app, name="backbone")
+app.command("compare-backbones")(compare_backbones_command)
 app.command("suggest")(suggest_command)
 app.command("train")(train_command)
 app.command("compare")(compare_command)

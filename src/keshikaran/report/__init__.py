@@ -2,9 +2,14 @@
 
 `content` is what is shown, `verdict` says it in sentences, `gallery` puts test images into cells,
 `figures` draws, `html`, `document` and `tensorboard` write. `contact_sheet` is a page of images to
-look through; `pages` is what both pages share.
+look through; `pages` is what all pages share; `backbone_page` shows networks to choose from.
 """
 
+from keshikaran.report.backbone_page import (
+    ComparedBackbone,
+    render_backbone_page,
+    write_backbone_page,
+)
 from keshikaran.report.contact_sheet import (
     ContactSheet,
     SheetImage,
@@ -21,6 +26,7 @@ from keshikaran.report.verdict import counted_sentence, verdict_sentence
 
 __all__ = [
     "AuditCounts",
+    "ComparedBackbone",
     "ContactSheet",
     "Picture",
     "ReportContent",
@@ -29,10 +35,12 @@ __all__ = [
     "counted_sentence",
     "first_to_show",
     "places",
+    "render_backbone_page",
     "render_contact_sheet",
     "render_html",
     "report_document",
     "verdict_sentence",
+    "write_backbone_page",
     "write_contact_sheet",
     "write_html_report",
     "write_json_report",

@@ -81,6 +81,15 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Words in the drawing, centred on a point."""
+
+    x: float
+    y: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """One drawing. All coordinates are in its own 400 × 320 units, y downwards.
 
@@ -95,6 +104,7 @@ class Figure:
         lines: above them.
         bars: above these.
         dots: above all.
+        notes: words beside them.
         legend: colours with their meaning.
     """
 
@@ -108,6 +118,7 @@ class Figure:
     lines: tuple[Line, ...] = ()
     bars: tuple[Bar, ...] = ()
     dots: tuple[Dot, ...] = ()
+    notes: tuple[Note, ...] = ()
     legend: tuple[tuple[Tone, str], ...] = ()
 
 
