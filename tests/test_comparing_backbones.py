@@ -53,7 +53,7 @@ def test_table_and_picture(workspace: Path, capsys: pytest.CaptureFixture[str]) 
     assert str(page) in done.err
     assert f"keshikaran train --backbone {names[1]} --workspace {workspace}" in done.err
     text = page.read_text(encoding="utf-8")
-    assert text.count("<rect") == 3
+    assert text.count("<circle") == 3
     assert "prefers-color-scheme: dark" in text
     with Store(workspace) as store:
         assert store.splits() == sides
