@@ -42,7 +42,7 @@ def features_of(
 
     featurizer = Featurizer(backbone, spec, precision, opened)  # type: ignore[arg-type]
     with FeatureCache(folder / "features.sqlite") as cache:
-        images = [image.image_id for image in store.labelled_images()]
+        images = [image.image_id for image in store.labels.images()]
         return featurize(store, cache, featurizer, images)
 
 

@@ -81,7 +81,7 @@ def names_of(tools: Tools) -> dict[str, ImageId]:
     """The image of each file name."""
     return {
         Path(entry).name: image.image_id
-        for image in tools.store.labelled_images()
+        for image in tools.store.labels.images()
         for entry in tools.store.entries_of(image.image_id)
     }
 

@@ -36,7 +36,7 @@ def real_images(workspace: Workspace, source: Path) -> tuple[FeatureTable, list[
     with Store(workspace.folder) as store:
         import_source(store, scan_folder(source, TASKS[0]))
     with open_tools(workspace, TrainingOptions()) as tools:
-        label_of = {image.image_id: image.label for image in tools.store.labelled_images()}
+        label_of = {image.image_id: image.label for image in tools.store.labels.images()}
         table = featurize(
             tools.store, tools.cache, tools.featurizer, list(label_of), SilentProgress()
         )
@@ -92,11 +92,11 @@ def one_round(workspace: Workspace, new: list[ImageId]) -> dict[str, float]:
     train(workspace)
     with Store(workspace.folder) as store:
         for number, image_id in enumerate(new):
-            store.label_by_person(image_id, 1 if number % 5 == 0 else 0, who="benchmark", why="")
+            store.labels.say(image_id, 1 if number % 5 == 0 else 0, who="benchmark", why="")
     result, wall = train(workspace)
     with Store(workspace.folder) as store:
         for image_id in new:
-            store.label_by_person(image_id, None, who="benchmark", why="")
+            store.labels.say(image_id, None, who="benchmark", why="")
     timing: dict[str, float] = result["timing_s"]
     return {
         "images": result["featurize"]["images"],
@@ -122,7 +122,7 @@ def main() -> None:
             count = chosen.images - len(labels)
             fill(workspace, made_up(table, labels, count, chosen.labels))
         with Store(workspace.folder) as store:
-            new = store.unlabelled_images()
+            new = store.labels.unlabelled()
         rounds = [one_round(workspace, new) for _ in range(chosen.rounds)]
     show(f"retrain after {chosen.labels} new labels", {**machine(), **median_of(rounds)})
 

@@ -153,8 +153,8 @@ def _work(workspace: Path, source: Path, acknowledged: set[ImageId]) -> None:
     """An import, a label by a person and a split."""
     with _RememberingStore(workspace, acknowledged) as store:
         import_source(store, scan_folder(source))
-        images = [image.image_id for image in store.labelled_images()]
-        store.label_by_person(min(images), 1, who="person", why="")
+        images = [image.image_id for image in store.labels.images()]
+        store.labels.say(min(images), 1, who="person", why="")
         store.assign_splits([(image_id, "train") for image_id in images], "{}")
 
 

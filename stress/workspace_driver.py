@@ -73,7 +73,7 @@ def _label(store: Store, source: Listing) -> None:
     for number, entry in enumerate(source.entries):
         image_id = image_id_of(entry.content.read(DEFAULT_LIMITS).data)
         value: Label = 1 if number % 2 else 0
-        store.label_by_person(image_id, value, who="labeller", why=str(number))
+        store.labels.say(image_id, value, who="labeller", why=str(number))
         print(image_id, value, flush=True)
 
 

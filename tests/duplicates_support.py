@@ -55,7 +55,7 @@ def group(
         report = group_labelled(tools, features, progress)
         names = {
             Path(entry).name: image.image_id
-            for image in tools.store.labelled_images()
+            for image in tools.store.labels.images()
             for entry in tools.store.entries_of(image.image_id)
         }
         return report, tools.store.groups.of_images(), names

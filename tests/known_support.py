@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from keshikaran.inference import Outputs
-from keshikaran.memory import Memory, MemoryKey
+from keshikaran.memory import Memory
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.sketches import sketch_of
 from keshikaran.types import Float32Array
 from keshikaran.whitening import Index, Whitening
 from memory_support import image_ids
 from support import FAKE_DIM, encode
 
-KEY = MemoryKey("ab" * 32, "f32", "crop", 2)
+KEY = FeatureRecipe("ab" * 32, "f32", "crop", 2)
 
 
 def scene(seed: int, *, red: bool = True, size: tuple[int, int] = (240, 180)) -> Image.Image:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from keshikaran.memory import MAGIC, Memory, MemoryKey, pack_memory
+from keshikaran.memory import MAGIC, Memory, pack_memory
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.types import ImageId
 from keshikaran.whitening import Index, Whitening
 
-KEY = MemoryKey("ab" * 32, "f32", "crop", 2)
+KEY = FeatureRecipe("ab" * 32, "f32", "crop", 2)
 _START = len(MAGIC) + 4
 
 

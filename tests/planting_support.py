@@ -36,7 +36,7 @@ def plant(
     Returns:
         Copy → image.
     """
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     planted: dict[ImageId, ImageId] = {}
     for number, (image_id, kind, data) in enumerate(_copies(store, image_ids, kinds)):
         label: Label = labels[image_id] if not wrong else (0 if labels[image_id] else 1)

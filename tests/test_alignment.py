@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from duplicates_support import landscape, picture
-from keshikaran.alignment import TURNS, Picture, Turn, compare, is_copy, thumbnail_of, turned
+from keshikaran.alignment import (
+    TURNS,
+    Evidence,
+    Picture,
+    Turn,
+    compare,
+    is_copy,
+    thumbnail_of,
+    turned,
+)
 from support import encode, quadrants
 from transforms import TRANSFORMS
 
@@ -33,6 +42,35 @@ def test_every_kind_of_copy_is_one(name: str, seed: int) -> None:
     assert 0.6 < evidence.overlap <= 1
     if name == "crop15":
         assert evidence.scale == pytest.approx(0.85, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("agreement", "similarity", "copies"),
+    [
+        (0.75, 0.85, True),  # a quarter is painted over, the rest agrees well
+        (0.97, 0.75, True),  # noise in every block, and all of them agree
+        (0.75, 0.84, False),
+        (0.74, 0.99, False),
+        (0.73, 0.83, False),  # the hardest pair of different photographs
+    ],
+)
+def test_copies_agree_in_most_blocks_or_well_in_many(
+    agreement: float, similarity: float, copies: bool
+) -> None:
+    assert is_copy(Evidence("none", 1.0, 1.0, agreement, similarity)) is copies
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_close_look_sees_no_less(name: str) -> None:
+    image = landscape(9)
+    copy = TRANSFORMS[name](image, Random(9))
+    quick = compare(picture(encode(image)), picture(copy), TURNS)
+    close = compare(picture(encode(image)), picture(copy), TURNS, closely=True)
+    assert quick is not None
+    assert close is not None
+    assert close.similarity >= quick.similarity - 0.02
+    other = compare(picture(encode(landscape(8))), picture(copy), TURNS, closely=True)
+    assert other is None or not is_copy(other)
 
 
 def test_two_different_pictures_are_no_copies() -> None:

@@ -46,9 +46,9 @@ def _filled(folder: Path) -> None:
     """Something of every kind."""
     with Store(folder) as store:
         a, b = add_rows(store, [(_A, 1), (_B, 0)])
-        store.label_by_person(a, 0, who="me", why="looked")
-        store.label_by_person(a, None, who="me", why="no")
-        store.retract_claim(b, f"/synthetic/{_B}", who="me", why="moved")
+        store.labels.say(a, 0, who="me", why="looked")
+        store.labels.say(a, None, who="me", why="no")
+        store.labels.retract_claim(b, f"/synthetic/{_B}", who="me", why="moved")
         store.record_skipped("/r", [Refusal("x", "import", "corrupt", "odd")])
         store.record_skipped("/r", [Refusal("y", "import", "corrupt", "odd")])
         store.add([], [SourceEntry("/r", "x", a, None)], who="me")
@@ -81,7 +81,7 @@ def test_what_makes_no_sense_is_in_neither(tmp_path: Path) -> None:
     _filled(tmp_path)
     rows, told = catalogue(tmp_path), _told(tmp_path)
     with Store(tmp_path) as store, pytest.raises(StoreError, match="FOREIGN KEY"):
-        store.label_by_person(an_id("stranger"), 1, who="me", why="")
+        store.labels.say(an_id("stranger"), 1, who="me", why="")
     assert (catalogue(tmp_path), _told(tmp_path)) == (rows, told)
 
 
@@ -97,7 +97,7 @@ def dying(self, statement):
     return original(self, statement)
 with Store(Path(sys.argv[1])) as store:
     Database._patiently = dying
-    store.label_by_person(sys.argv[2], 0, who="me", why="last words")
+    store.labels.say(sys.argv[2], 0, who="me", why="last words")
 """
 
 
@@ -111,7 +111,7 @@ def test_what_a_dying_process_left_in_the_journal_is_taken_over(tmp_path: Path) 
     assert len(catalogue(tmp_path)["label_events"]) == 1
     assert check_store(tmp_path, full=True).findings == check_store(tmp_path).findings
     with Store(tmp_path) as store:
-        assert [image.label for image in store.labelled_images()] == [0]
+        assert [image.label for image in store.labels.images()] == [0]
     assert [row[-1] for row in catalogue(tmp_path)["label_events"]] == ["", "last words"]
     assert _agree(tmp_path)
 
@@ -120,8 +120,8 @@ def test_an_open_store_takes_over_what_another_process_left(tmp_path: Path) -> N
     with Store(tmp_path) as store:
         a, b = add_rows(store, [(_A, 1), (_B, 1)])
         subprocess.run([sys.executable, "-c", _DIES, tmp_path, a], check=False)
-        store.label_by_person(b, 0, who="me", why="")
-        assert [image.label for image in store.labelled_images()] == [0, 0]
+        store.labels.say(b, 0, who="me", why="")
+        assert [image.label for image in store.labels.images()] == [0, 0]
     assert _agree(tmp_path)
 
 
@@ -145,9 +145,9 @@ def test_a_failed_sync_of_the_journal_changes_nothing(
         with monkeypatch.context() as patch:
             fail_fsync(patch)
             with pytest.raises(StoreError, match=r"disk is full: .*journal\.jsonl"):
-                store.label_by_person(an_id(_A), 1, who="me", why="")
+                store.labels.say(an_id(_A), 1, who="me", why="")
         assert (catalogue(tmp_path), _told(tmp_path)) == (rows, told)
-        store.label_by_person(an_id(_A), 1, who="me", why="")
+        store.labels.say(an_id(_A), 1, who="me", why="")
     assert len(_told(tmp_path)) == len(told) + 1
     assert _agree(tmp_path)
 
@@ -178,8 +178,8 @@ def test_a_workspace_of_the_first_version_is_taken_along(tmp_path: Path) -> None
         for statement in statements:
             old.connection.execute(statement)
     with Store(tmp_path) as store:
-        assert [image.label for image in store.labelled_images()] == [1]
-        store.label_by_person(ImageId("i"), 0, who="me", why="")
+        assert [image.label for image in store.labels.images()] == [1]
+        store.labels.say(ImageId("i"), 0, who="me", why="")
     assert _told(tmp_path) == ["image", "source", "label", "skipped", "split", "label"]
     rows = catalogue(tmp_path)
     assert _agree(tmp_path)
@@ -221,7 +221,7 @@ def test_a_journal_that_lost_something_stops_writers_but_not_readers(
     with Store(tmp_path) as store:
         assert store.count_images() == 2
         with pytest.raises(DamagedStoreError, match=r"missing or shorter.*rebuild --journal"):
-            store.label_by_person(an_id(_A), 1, who="me", why="")
+            store.labels.say(an_id(_A), 1, who="me", why="")
     (finding, *_) = check_store(tmp_path).findings
     assert (finding.kind, finding.subject) == ("damaged_journal", "journal.jsonl")
 
@@ -305,7 +305,7 @@ def test_many_threads_write_whole_lines(tmp_path: Path) -> None:
         try:
             with Store(tmp_path) as store:
                 for number in range(10):
-                    store.label_by_person(image_id, 1, who=name, why=str(number))
+                    store.labels.say(image_id, 1, who=name, why=str(number))
         except BaseException as error:
             failures.append(error)
 

@@ -172,9 +172,9 @@ def test_filled_in_list_corrects_and_what_was_decided_is_not_listed_again(
     changed = {"corrected": 3, "confirmed": 1, "taken_back": 0, "unchanged": 0}
     assert json.loads(done.out) == changed
     with Store(workspace) as store:
-        history = store.label_history(names["=moved 0003.png"]["image_id"])  # type: ignore[arg-type]
+        history = store.labels.history(names["=moved 0003.png"]["image_id"])  # type: ignore[arg-type]
         assert [(e.value, e.who, e.why) for e in history[1:]] == [(1, "ada", "looked")]
-        assert store.contradictions() == []
+        assert store.labels.contradictions() == []
     again = json.loads(review("--json").out)
     assert (again["settled"], len(again["items"])) == (4, 57)
     assert not {row["image_id"] for row in names.values() if row["rank"] in {"1", "2", *moved}} & {
@@ -199,7 +199,7 @@ def test_command_on_the_page_corrects_the_label(
     command = next(text for text in page.text if text.startswith("keshikaran label "))
     assert cli(capsys, *command.split()[1:]).code == 0
     with Store(workspace) as store:
-        assert store.contradictions() == []
+        assert store.labels.contradictions() == []
 
 
 def test_mistake_in_a_list_changes_nothing(

@@ -28,7 +28,7 @@ def workspace(trained: TrainingResult, tmp_path: Path) -> Path:
 
 
 def _on(store: Store, side: Split, label: int | None = None) -> list[ImageId]:
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     found = [i for i, where in sorted(store.splits().items()) if where == side]
     return [i for i in found if label in {None, labels[i]}]
 
@@ -105,7 +105,7 @@ def test_rules_made_elsewhere_warn_of_their_leaks(
     workspace: Path, backbone_file: Path, capsys: Captured, tmp_path: Path, scheme: str
 ) -> None:
     with Store(workspace) as store:
-        images = sorted(store.labelled_images(), key=lambda image: image.object_id)
+        images = sorted(store.labels.images(), key=lambda image: image.object_id)
         if scheme == "seed":  # the first is surely on its test side, the last on train
             ones = [image.image_id for image in images if image.label == 1]
             split_images(store)
@@ -183,7 +183,7 @@ def test_features_of_any_precision_and_resize_mode_will_do(
     _run(capsys, backbone_file, workspace, "audit", "--no-figures")
     digest = load_backbone(str(backbone_file)).digest
     with Store(workspace) as store, FeatureCache(Workspace(workspace).features) as cache:
-        ids = [image.image_id for image in store.labelled_images()]
+        ids = [image.image_id for image in store.labels.images()]
         missing = {
             mode: len(cache.missing(FeatureRecipe(digest, "f32", mode), ids))
             for mode in RESIZE_MODES

@@ -53,7 +53,7 @@ def test_suggestions_are_unlabelled_and_say_why(
     assert isinstance(items, list)
     assert {item["why"] for item in items} == {"uncertain", "random"}
     with Store(workspace) as store:
-        waiting = set(store.unlabelled_images())
+        waiting = set(store.labels.unlabelled())
     assert found["unlabelled"] == len(waiting) == _UNLABELLED
     assert {item["image_id"] for item in items} <= waiting
     for item in items:
@@ -250,7 +250,7 @@ def test_suggestions_outlive_the_catalogue(tmp_path: Path) -> None:
     place = tmp_path / "w"
     with Store(place) as store:
         import_source(store, scan_folder(write_classes(tmp_path / "p", 3), []))
-        first = store.unlabelled_images()[0]
+        first = store.labels.unlabelled()[0]
         items = [Suggestion(first, "random", None), Suggestion(first, "uncertain", 0.5)]
         assert store.suggested.record(items) == 2
         assert store.suggested.record(items) == 0

@@ -77,7 +77,7 @@ def ids(store: Store, tmp_path: Path) -> list[ImageId]:
     """Ten pictures in the store."""
     folder = write_classes(tmp_path / "pictures", 5)
     import_source(store, scan_folder(folder, ["red"]))
-    return [image.image_id for image in store.labelled_images()]
+    return [image.image_id for image in store.labels.images()]
 
 
 def _featurizer(

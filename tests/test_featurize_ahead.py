@@ -68,7 +68,7 @@ def featurizer(backbone_file: Path, opened: list[str]) -> Featurizer:
 
 @pytest.fixture
 def files(store: Store) -> list[StoredFile]:
-    return [(image.image_id, "png") for image in store.labelled_images()]
+    return [(image.image_id, "png") for image in store.labels.images()]
 
 
 def _threads() -> list[str]:

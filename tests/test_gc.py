@@ -88,8 +88,8 @@ def test_an_import_at_work_keeps_everything(workspace: Path, garbage: list[str])
 
 def test_who_only_reads_and_labels_is_not_in_the_way(workspace: Path, garbage: list[str]) -> None:
     with Store(workspace) as store:
-        image = store.labelled_images()[0]
-        store.label_by_person(image.image_id, 0, who="me", why="")
+        image = store.labels.images()[0]
+        store.labels.say(image.image_id, 0, who="me", why="")
         assert collect_garbage(workspace, now=time.time() + 2 * _HOUR).removed == tuple(garbage)
         assert store.blobs.read(image.image_id, "png")
 

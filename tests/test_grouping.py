@@ -142,7 +142,7 @@ def test_a_file_that_was_damaged_since_is_simply_no_pair(
 ) -> None:
     fill(tmp_path / "ws", files)
     with Store(tmp_path / "ws") as store:
-        ids = {Path(store.entries_of(i.image_id)[0]).name: i for i in store.labelled_images()}
+        ids = {Path(store.entries_of(i.image_id)[0]).name: i for i in store.labels.images()}
         broken = ids["00-half.jpg"].image_id
         path = store.blobs.path_of(broken, "jpg")
     shutil.copytree(tmp_path / "ws", tmp_path / "whole")

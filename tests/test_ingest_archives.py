@@ -39,7 +39,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def _labels(store: Store) -> dict[str, int]:
-    return {image.image_id: image.label for image in store.labelled_images()}
+    return {image.image_id: image.label for image in store.labels.images()}
 
 
 def _import(
@@ -113,7 +113,7 @@ def test_an_image_that_moved_to_another_folder_takes_its_label_along(
     _import(store, path, "red")
     write(path, tar_bytes({"blue/a.png": data, "red/b.png": other}))
     _import(store, path, "red")
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
     assert _labels(store) == {image_id_of(data): 0, image_id_of(other): 1}
 
 

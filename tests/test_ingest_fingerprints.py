@@ -152,7 +152,7 @@ def test_labels_change_without_reading(store: Store, pictures: Path, reads: list
     (pictures / "blue" / "0000.png").rename(pictures / "red" / "moved.png")
     report = import_source(store, scan_folder(pictures, ["blue"]))
     assert (report.duplicates, report.labels) == (6, 2)
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
     assert reads == [str(pictures / "red" / "moved.png")]
 
 

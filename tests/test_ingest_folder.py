@@ -60,7 +60,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _labels(store: Store) -> dict[str, int]:
     """Object id → label."""
-    return {image.object_id: image.label for image in store.labelled_images()}
+    return {image.object_id: image.label for image in store.labels.images()}
 
 
 def _by_class(folder: Path, **labels: int) -> dict[str, int]:
@@ -137,7 +137,7 @@ def test_folders_that_say_their_class_need_no_positive(tmp_path: Path, name: str
 def test_folder_names_that_say_nothing_give_no_labels(store: Store, pictures: Path) -> None:
     report = import_source(store, scan_folder(pictures))
     assert (report.imported, report.labels) == (10, 0)
-    assert store.labelled_images() == []
+    assert store.labels.images() == []
 
 
 def test_files_outside_class_folders_carry_no_label(pictures: Path) -> None:
@@ -233,10 +233,10 @@ def test_another_positive_revises_the_labels_without_a_contradiction(
     import_source(store, scan_folder(pictures, ["red"]))
     report = import_source(store, scan_folder(pictures, ["blue"]))
     assert (report.duplicates, report.labels) == (10, 10)
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
     assert _labels(store) == _by_class(pictures, red=0, blue=1)
     import_source(store, scan_folder(pictures, ["red", "blue"]))
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
     assert _labels(store) == _by_class(pictures, red=1, blue=1)
 
 
@@ -258,12 +258,12 @@ def test_the_same_bytes_under_two_labels_are_reported_and_kept_out(
     folder = _disputed(tmp_path)
     report = import_source(store, scan_folder(folder, ["red"]))
     assert (report.imported, report.duplicates) == (3, 1)
-    (found,) = store.contradictions()
+    (found,) = store.labels.contradictions()
     assert found.image_id == image_id_of((folder / "red" / "same.png").read_bytes())
     assert found.acceptable == (str(folder / "blue" / "same.png"),)
     assert found.objectionable == (str(folder / "red" / "same.png"),)
-    assert found.image_id not in {image.image_id for image in store.labelled_images()}
-    assert len(store.labelled_images()) == 2
+    assert found.image_id not in {image.image_id for image in store.labels.images()}
+    assert len(store.labels.images()) == 2
 
 
 def test_a_person_ends_the_contradiction_and_taking_the_word_back_reopens_it(
@@ -271,16 +271,16 @@ def test_a_person_ends_the_contradiction_and_taking_the_word_back_reopens_it(
 ) -> None:
     folder = _disputed(tmp_path)
     import_source(store, scan_folder(folder, ["red"]))
-    before = store.contradictions()
+    before = store.labels.contradictions()
     image_id = before[0].image_id
-    store.label_by_person(image_id, 1, who="ada", why="a logo")
-    assert store.contradictions() == []
-    assert {image.image_id: image.label for image in store.labelled_images()}[image_id] == 1
+    store.labels.say(image_id, 1, who="ada", why="a logo")
+    assert store.labels.contradictions() == []
+    assert {image.image_id: image.label for image in store.labels.images()}[image_id] == 1
     import_source(store, scan_folder(folder, ["red"]))
-    assert store.contradictions() == []
-    store.label_by_person(image_id, None, who="ada", why="")
-    assert store.contradictions() == before
-    assert image_id not in {image.image_id for image in store.labelled_images()}
+    assert store.labels.contradictions() == []
+    store.labels.say(image_id, None, who="ada", why="")
+    assert store.labels.contradictions() == before
+    assert image_id not in {image.image_id for image in store.labels.images()}
 
 
 # What counts as a file of the source
@@ -333,7 +333,7 @@ def test_a_workspace_inside_the_source_is_not_imported(pictures: Path) -> None:
         import_source(store, scan_folder(pictures, ["red"]))
         report = import_source(store, scan_folder(pictures, ["red"]))
         assert (report.seen, report.duplicates, report.labels) == (10, 10, 0)
-        assert store.contradictions() == []
+        assert store.labels.contradictions() == []
 
 
 def test_a_pipe_is_refused_and_not_waited_for(store: Store, pictures: Path) -> None:
@@ -355,7 +355,7 @@ def test_names_in_old_encodings_are_imported_and_written_with_escapes(
     for _ in range(2):
         report = import_source(store, scan_folder(folder, ["red"]))
     assert (report.seen, report.duplicates, report.skipped, report.labels) == (2, 1, 1, 0)
-    (image,) = store.labelled_images()
+    (image,) = store.labels.images()
     name = r"Caf\udce9/red/\udc93\udcfa\udc96{.png"
     assert store.entries_of(image.image_id) == [str(tmp_path / name)]
     assert [refusal.path for refusal in store.skipped()] == [
@@ -458,7 +458,7 @@ def test_single_files_carry_the_label_that_was_given(store: Store, tmp_path: Pat
     assert store.entries_of(image_id_of(paths[0].read_bytes())) == [str(paths[0])]
     report = import_source(store, scan_files(paths[:1], 0))
     assert (report.duplicates, report.labels) == (1, 1)
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
 
 
 # What an import leaves alone
@@ -529,7 +529,7 @@ def test_a_disk_too_full_for_the_catalogue_records_nothing_by_halves(
         with pytest.raises(StoreError, match=r"disk is full: .*catalogue\.sqlite"):
             import_source(store, scan_folder(pictures, ["red"]))
         assert store.count_images() == 0
-        assert store.labelled_images() == []
+        assert store.labels.images() == []
     assert_whole(workspace)
     rows = _clean_import(pictures, workspace, "red")
     assert rows == _clean_import(pictures, workspace.parent / "other", "red")
@@ -560,8 +560,8 @@ def test_moving_a_file_to_another_class_folder_corrects_its_label(tmp_path: Path
         (folder / "red" / "0000.png").rename(folder / "blue" / "moved.png")
         report = import_source(store, scan_folder(folder, ["red"]))
         assert report.labels == 2  # the new claim, and the end of the old one
-        assert store.contradictions() == []
-        assert sum(image.label for image in store.labelled_images()) == 1
+        assert store.labels.contradictions() == []
+        assert sum(image.label for image in store.labels.images()) == 1
 
 
 def test_a_source_that_was_cleared_after_its_import_loses_no_label(tmp_path: Path) -> None:
@@ -572,7 +572,7 @@ def test_a_source_that_was_cleared_after_its_import_loses_no_label(tmp_path: Pat
             file.unlink()
         write_classes(folder, 1, start=7)
         import_source(store, scan_folder(folder, ["red"]))
-        assert len(store.labelled_images()) == 6
+        assert len(store.labels.images()) == 6
 
 
 def test_a_name_that_is_no_utf_8_is_not_taken_for_a_moved_file(tmp_path: Path) -> None:
@@ -582,7 +582,7 @@ def test_a_name_that_is_no_utf_8_is_not_taken_for_a_moved_file(tmp_path: Path) -
     with Store(tmp_path / "workspace") as store:
         for _ in range(2):
             import_source(store, scan_folder(folder, ["red"]))
-            assert len(store.contradictions()) == 1
+            assert len(store.labels.contradictions()) == 1
 
 
 # Images that pass for others, and objects that are not what they were

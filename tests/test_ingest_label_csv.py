@@ -58,7 +58,7 @@ def test_listed_files_are_found_in_every_layout_and_labelled(
     _write(table, f"{names[0]},1", f"{names[1]},0", f"{names[2]},1")
     report = import_source(store, scan_label_csv(table, media))
     assert (report.seen, report.imported, report.labels, report.skipped) == (3, 3, 3, 0)
-    labelled = [(image.object_id, image.label) for image in store.labelled_images()]
+    labelled = [(image.object_id, image.label) for image in store.labels.images()]
     assert labelled == [(names[0][:40], 1), (names[1][:40], 0), (names[2][:40], 1)]
 
 
@@ -101,8 +101,8 @@ def test_a_changed_value_revises_the_label(store: Store, media: Path, table: Pat
     for value in (1, 0):
         _write(table, f"{name},{value}")
         import_source(store, scan_label_csv(table, media))
-        assert [image.label for image in store.labelled_images()] == [value]
-    assert store.contradictions() == []
+        assert [image.label for image in store.labels.images()] == [value]
+    assert store.labels.contradictions() == []
 
 
 def test_a_file_that_is_not_what_its_name_says_is_refused(
@@ -155,8 +155,8 @@ def test_an_id_listed_with_two_values_is_a_contradiction(
     _write(table, f"{disputed},1", f"{agreed},0", f"{disputed},0", f"{agreed},0")
     report = import_source(store, scan_label_csv(table, media))
     assert (report.imported, report.duplicates) == (2, 2)
-    assert [image.object_id for image in store.labelled_images()] == [agreed[:40]]
-    (found,) = store.contradictions()
+    assert [image.object_id for image in store.labels.images()] == [agreed[:40]]
+    (found,) = store.labels.contradictions()
     assert found.objectionable == (f"{table}/{disputed}",)
     assert found.acceptable == (f"{table}/{disputed} (line 4)",)
 
@@ -255,7 +255,7 @@ def test_a_whole_object_tree_and_its_labels_are_imported_in_one_go(
         figures = json.loads(done.out)
         assert (figures["seen"], figures["imported"]) == (9, imported)
     with Store(tmp_path / "w") as store:
-        labels = {image.object_id: image.label for image in store.labelled_images()}
+        labels = {image.object_id: image.label for image in store.labels.images()}
         tree = store.entries_of(store.find_images(names[4][:40])[0])
     assert labels == {name[:40]: number % 2 for number, name in enumerate(names[:4])}
     assert tree == [str(media / "object" / names[4][:2] / names[4][2:4] / names[4])]

@@ -49,7 +49,7 @@ def test_remote_class_folders_are_as_those_on_disk(store: Store, bucket: str) ->
     assert source.class_folders == ["blue", "red"]
     report = import_source(store, source)
     assert (report.seen, report.imported, report.skipped, report.labels) == (7, 6, 1, 6)
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     assert labels == {image_id_of(d): int(n.startswith("red")) for n, d in pictures(3).items()}
     image_id = image_id_of(pictures(3)["red/0001.png"])
     assert store.entries_of(image_id) == [f"{bucket}/red/0001.png"]

@@ -79,7 +79,7 @@ def test_images_of_a_list_are_imported_with_their_labels(
     table.write_text("url,value\n" + "\n".join(lines) + "\n")
     report = import_source(store, UrlSource(store, read_url_list(table), _QUICK, guard=guard_for()))
     assert (report.seen, report.imported, report.labels) == (6, 6, 6)
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     expected = {image_id_of(data): n % 2 for n, data in enumerate(images.values())}
     assert labels == expected
     image_id = image_id_of(images["/3.png"])
@@ -565,7 +565,7 @@ def test_an_address_with_both_values_is_a_contradiction(
     source = UrlSource(store, read_url_list(path), _QUICK, guard=guard_for())
     report = import_source(store, source)
     assert (report.seen, report.imported, report.duplicates) == (3, 1, 2)
-    (found,) = store.contradictions()
+    (found,) = store.labels.contradictions()
     assert found.objectionable == (url,)
     assert found.acceptable == (f"{url} (line 3)",)
     assert site.paths() == ["/a.png"]

@@ -37,7 +37,7 @@ def _list(tmp_path: Path, *rows: str, header: str = "image_id,correct,why,label"
 
 
 def _labels(store: Store) -> dict[ImageId, int]:
-    return {image.image_id: image.label for image in store.labelled_images()}
+    return {image.image_id: image.label for image in store.labels.images()}
 
 
 def test_a_list_corrects_confirms_and_decides(
@@ -48,15 +48,15 @@ def test_a_list_corrects_confirms_and_decides(
     done = label_from_file(store, path, who="ada", why="review")
     assert done == FileLabels(corrected=3, confirmed=1)
     assert _labels(store) == {zero: 1, one: 1, none: 0, both: 1}
-    assert store.contradictions() == []
-    last = [store.label_history(image)[-1] for image in images]
+    assert store.labels.contradictions() == []
+    last = [store.labels.history(image)[-1] for image in images]
     assert [(e.value, e.by, e.who, e.why) for e in last] == [
         (1, "person", "ada", "a logo"),
         (1, "person", "ada", "review"),
         (0, "person", "ada", "review"),
         (1, "person", "ada", "a nude"),
     ]
-    assert [len(store.label_history(image)) for image in images] == [2, 2, 1, 3]
+    assert [len(store.labels.history(image)) for image in images] == [2, 2, 1, 3]
 
 
 def test_giving_a_list_again_changes_nothing(
@@ -72,7 +72,7 @@ def test_giving_a_list_again_changes_nothing(
 def test_none_takes_a_persons_word_back(
     store: Store, images: list[ImageId], tmp_path: Path
 ) -> None:
-    store.label_by_person(images[0], 1, who="ada", why="")
+    store.labels.say(images[0], 1, who="ada", why="")
     path = _list(tmp_path, f"{images[0]},none,no logo after all")
     assert label_from_file(store, path, who="bob") == FileLabels(taken_back=1)
     assert _labels(store)[images[0]] == 0
@@ -112,7 +112,7 @@ def test_a_label_that_changed_since_the_list_was_made_is_not_confirmed_unseen(
     store: Store, images: list[ImageId], tmp_path: Path
 ) -> None:
     path = _list(tmp_path, f"{images[0]},keep,,0")
-    store.label_by_person(images[0], 1, who="bob", why="")
+    store.labels.say(images[0], 1, who="bob", why="")
     with pytest.raises(SourceError, match="line 2: its label is 1 by now, not '0'; write 0 or 1"):
         label_from_file(store, path, who="ada")
 

@@ -21,19 +21,19 @@ _Word = tuple[ImageId, Label | None, str]
 
 
 def _said(store: Store, image_id: ImageId) -> list[tuple[int | None, str, str, str]]:
-    return [(e.value, e.by, e.who, e.why) for e in store.label_history(image_id)]
+    return [(e.value, e.by, e.who, e.why) for e in store.labels.history(image_id)]
 
 
 def test_history_tells_who_said_what_and_why_in_order(store: Store) -> None:
     first, second = add_rows(store, [(_A, 0), (_B, 1)])
-    store.label_by_person(first, 1, who="ada", why="a logo")
-    store.label_by_person(first, None, who="bob", why="no logo after all")
+    store.labels.say(first, 1, who="ada", why="a logo")
+    store.labels.say(first, None, who="bob", why="no logo after all")
     assert _said(store, first) == [
         (0, "import", "test", ""),
         (1, "person", "ada", "a logo"),
         (None, "person", "bob", "no logo after all"),
     ]
-    assert [event.claim for event in store.label_history(first)] == [f"/synthetic/{_A}", "", ""]
+    assert [event.claim for event in store.labels.history(first)] == [f"/synthetic/{_A}", "", ""]
     assert _said(store, second) == [(1, "import", "test", "")]
 
 
@@ -41,22 +41,22 @@ def test_times_of_a_history_never_go_back(store: Store) -> None:
     (image,) = add_rows(store, [(_A, 0)])
     values: list[Label] = [1, 0, 1]
     for value in values:
-        store.label_by_person(image, value, who="ada", why="")
-    times = [event.at for event in store.label_history(image)]
+        store.labels.say(image, value, who="ada", why="")
+    times = [event.at for event in store.labels.history(image)]
     assert times == sorted(times)
     assert all(time.endswith("+00:00") for time in times)
 
 
 def test_an_image_nobody_spoke_of_has_no_history(store: Store) -> None:
     (image,) = add_rows(store, [(_A, None)])
-    assert store.label_history(image) == []
-    assert store.label_history(an_id("never seen")) == []
+    assert store.labels.history(image) == []
+    assert store.labels.history(an_id("never seen")) == []
 
 
 def test_many_words_are_one_change_in_the_order_given(store: Store) -> None:
     first, second = add_rows(store, [(_A, 0), (_B, 1)])
     words: list[_Word] = [(first, 1, "a logo"), (second, None, ""), (first, 0, "looked again")]
-    store.label_many_by_person(words, who="ada")
+    store.labels.say_many(words, who="ada")
     assert _said(store, first)[1:] == [
         (1, "person", "ada", "a logo"),
         (0, "person", "ada", "looked again"),
@@ -67,13 +67,13 @@ def test_many_words_are_one_change_in_the_order_given(store: Store) -> None:
 def test_of_many_words_none_is_kept_where_one_makes_no_sense(store: Store) -> None:
     (image,) = add_rows(store, [(_A, 0)])
     with pytest.raises(StoreError):
-        store.label_many_by_person([(image, 1, ""), (an_id("never seen"), 1, "")], who="ada")
+        store.labels.say_many([(image, 1, ""), (an_id("never seen"), 1, "")], who="ada")
     assert _said(store, image) == [(0, "import", "test", "")]
 
 
 def test_many_words_survive_the_loss_of_the_tables(store: Store, tmp_path: Path) -> None:
     (image,) = add_rows(store, [(_A, 0)])
-    store.label_many_by_person([(image, 1, "a logo")], who="ada")
+    store.labels.say_many([(image, 1, "a logo")], who="ada")
     store.close()
     rebuild_catalogue(tmp_path / "w")
     with Store(tmp_path / "w") as again:
@@ -82,11 +82,11 @@ def test_many_words_survive_the_loss_of_the_tables(store: Store, tmp_path: Path)
 
 def test_a_label_is_settled_once_a_person_confirmed_or_corrected_it(store: Store) -> None:
     first, second, third = add_rows(store, [(_A, 0), (_B, 1), (_C, None)])
-    store.label_by_person(first, 0, who="ada", why="looked: it is right")
-    store.label_by_person(third, 1, who="ada", why="")
-    assert store.settled_labels() == {first: 0}
-    store.label_by_person(second, 0, who="ada", why="it is not")
-    store.label_by_person(third, 1, who="bob", why="looked too")
-    assert store.settled_labels() == {first: 0, second: 0, third: 1}
-    store.label_by_person(first, None, who="ada", why="")
-    assert store.settled_labels() == {second: 0, third: 1}
+    store.labels.say(first, 0, who="ada", why="looked: it is right")
+    store.labels.say(third, 1, who="ada", why="")
+    assert store.labels.settled() == {first: 0}
+    store.labels.say(second, 0, who="ada", why="it is not")
+    store.labels.say(third, 1, who="bob", why="looked too")
+    assert store.labels.settled() == {first: 0, second: 0, third: 1}
+    store.labels.say(first, None, who="ada", why="")
+    assert store.labels.settled() == {second: 0, third: 1}

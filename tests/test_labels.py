@@ -87,11 +87,11 @@ def test_a_name_that_no_file_can_have_is_an_ordinary_error(store: Store) -> None
 def test_a_persons_word_holds_until_it_is_taken_back(store: Store, file: Path) -> None:
     image_id = label_image(store, str(file), 1, who="ada", why="a logo")
     assert image_id == image_id_of(file.read_bytes())
-    assert [(image.image_id, image.label) for image in store.labelled_images()] == [(image_id, 1)]
+    assert [(image.image_id, image.label) for image in store.labels.images()] == [(image_id, 1)]
     label_image(store, image_id[:12], 0, who="bob")
-    assert [image.label for image in store.labelled_images()] == [0]
+    assert [image.label for image in store.labels.images()] == [0]
     label_image(store, image_id, None, who="bob")
-    assert store.labelled_images() == []
+    assert store.labels.images() == []
 
 
 def test_a_persons_word_outweighs_the_import_and_gives_way_to_it_when_taken_back(
@@ -100,16 +100,16 @@ def test_a_persons_word_outweighs_the_import_and_gives_way_to_it_when_taken_back
     import_source(store, scan_files([file], 0))
     image_id = label_image(store, str(file), 1, who="ada")
     import_source(store, scan_files([file], 0))
-    assert [image.label for image in store.labelled_images()] == [1]
+    assert [image.label for image in store.labels.images()] == [1]
     label_image(store, image_id, None, who="ada")
-    assert [image.label for image in store.labelled_images()] == [0]
+    assert [image.label for image in store.labels.images()] == [0]
 
 
 def test_a_wrong_reference_labels_nothing(store: Store) -> None:
     add_rows(store, [(_A, 0), (_B, 0)])
     with pytest.raises(UsageError):
         label_image(store, "aaaaaa", 1, who="ada")
-    assert [image.label for image in store.labelled_images()] == [0, 0]
+    assert [image.label for image in store.labels.images()] == [0, 0]
 
 
 def test_the_person_at_the_keyboard_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`Store.labels_of` says of some images what the view says of all."""
+"""`Labels.of` says of some images what the view says of all."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_labels_of_some_images_are_those_of_the_list_of_all(
     for number, who, value in said:
         entry = f"x{start + number}"
         if who == "person":
-            store.label_by_person(ids[number], value, who="ada", why="")
+            store.labels.say(ids[number], value, who="ada", why="")
         elif who == "taken back":
-            store.retract_claim(ids[number], f"{_ROOTS[0]}/{entry}", who="ada", why="")
+            store.labels.retract_claim(ids[number], f"{_ROOTS[0]}/{entry}", who="ada", why="")
         else:
             store.add([], [SourceEntry(who, entry, ids[number], value)], who="test")
-    every = {image.image_id: image.label for image in store.labelled_images()}
+    every = {image.image_id: image.label for image in store.labels.images()}
     for some in (ids, ids[:1]):
-        assert store.labels_of(some) == {i: every[i] for i in some if i in every}
+        assert store.labels.of(some) == {i: every[i] for i in some if i in every}

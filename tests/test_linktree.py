@@ -53,7 +53,7 @@ def _expected(store: Store) -> dict[str, Path]:
         f"{sides[image.image_id]}/{image.label}/{image.object_id}.{extension}": (
             store.blobs.path_of(image.image_id, extension)
         )
-        for image in store.labelled_images()
+        for image in store.labels.images()
         if image.image_id in sides
         for extension in [extensions[image.image_id]]
     }
@@ -133,8 +133,8 @@ def test_another_split_moves_the_links(store: Store, out: Path) -> None:
 
 def test_another_label_moves_the_link_and_no_label_removes_it(store: Store, out: Path) -> None:
     write_link_tree(store, out)
-    first, second, *_ = store.labelled_images()
-    store.label_by_person(first.image_id, 1, who="ada", why="")
+    first, second, *_ = store.labels.images()
+    store.labels.say(first.image_id, 1, who="ada", why="")
     store.assign_splits(
         [item for item in store.splits().items() if item[0] != second.image_id], "{}"
     )

@@ -73,7 +73,7 @@ def table(
     assert result["featurize"]["images"] == PHOTOGRAPHS
     backbone = load_backbone()
     with Store(workspace) as store, FeatureCache(Workspace(workspace).features) as cache:
-        ids = sorted(image.image_id for image in store.labelled_images())
+        ids = sorted(image.image_id for image in store.labels.images())
         recipe = FeatureRecipe(backbone.digest, "f32", DEFAULT_RESIZE_MODE)
         found, matrix, _ = cache.read(recipe, ids, backbone.dim)
         names = {i: Path(store.entries_of(i)[0]).parent.name for i in found}

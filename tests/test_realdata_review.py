@@ -37,7 +37,7 @@ def clothing(
     spec = PixelSpec(backbone.height, backbone.width, "crop")
     with Store(folder) as store, FeatureCache(folder / "features.sqlite") as cache:
         import_source(store, scan_folder(source, _POSITIVES))
-        labels = {image.image_id: image.label for image in store.labelled_images()}
+        labels = {image.image_id: image.label for image in store.labels.images()}
         featurizer = Featurizer(backbone, spec, "f32", open_engine)
         found = featurize(store, cache, featurizer, list(labels))
         groups = store.groups.of_images()

@@ -31,10 +31,10 @@ def workspace(tmp_path: Path) -> Path:
     (pictures / "red" / "no.png").write_text("no picture")
     with Store(tmp_path / "w") as store:
         import_source(store, scan_folder(pictures, ["red"]))
-        images = [image.image_id for image in store.labelled_images()]
-        store.label_by_person(images[0], 0, who="me", why="looked")
-        store.label_by_person(images[1], 1, who="me", why="")
-        store.label_by_person(images[1], None, who="me", why="mistaken")
+        images = [image.image_id for image in store.labels.images()]
+        store.labels.say(images[0], 0, who="me", why="looked")
+        store.labels.say(images[1], 1, who="me", why="")
+        store.labels.say(images[1], None, who="me", why="mistaken")
         store.assign_splits([(image_id, "test") for image_id in images], '{"name": "hash"}')
         store.assign_splits([(image_id, "train") for image_id in images[2:]], '{"name": "seed"}')
     return tmp_path / "w"
@@ -114,7 +114,7 @@ def test_an_object_that_no_line_names_gets_a_row_without_label(lost: Path, tmp_p
     with Store(lost) as store:
         assert store.known_images([image_id_of(data)])
         assert store.entries_of(image_id_of(data)) == []
-        assert image_id_of(data) not in {image.image_id for image in store.labelled_images()}
+        assert image_id_of(data) not in {image.image_id for image in store.labels.images()}
     assert check_store(lost, full=True).findings == ()
 
 
@@ -124,7 +124,7 @@ def test_an_object_whose_line_is_damaged_keeps_its_labels(lost: Path) -> None:
     assert (report.images, report.adopted) == (10, 1)
     assert report.lost == ("journal.jsonl: line 2 is damaged",)
     with Store(lost) as store:
-        assert len(store.labelled_images()) == 9  # and one labelled both ways
+        assert len(store.labels.images()) == 9  # and one labelled both ways
     assert check_store(lost, full=True).findings == ()
     assert sorted(name.split(".before")[0] for name in report.kept) == ["journal.jsonl"]
 
@@ -196,7 +196,7 @@ def test_without_a_journal_objects_are_all_there_is(lost: Path) -> None:
     assert (report.images, report.adopted, report.transactions) == (10, 10, 0)
     assert report.lost == ("journal.jsonl is missing: labels, sources and splits are unknown",)
     with Store(lost) as store:
-        assert store.labelled_images() == []
+        assert store.labels.images() == []
     assert check_store(lost, full=True).findings == ()
 
 

@@ -53,7 +53,7 @@ def _write(file: Path, *lines: str) -> SplitScheme:
 
 def _counts(store: Store) -> Counter[tuple[Split, Label]]:
     sides = store.splits()
-    return Counter((sides[image.image_id], image.label) for image in store.labelled_images())
+    return Counter((sides[image.image_id], image.label) for image in store.labels.images())
 
 
 # The rule by hash
@@ -362,10 +362,10 @@ def test_splitting_again_gives_the_same_sides(store: Store) -> None:
 
 def test_a_label_that_was_taken_back_takes_the_side_along(store: Store) -> None:
     (a,) = add_rows(store, [(_A, None)])
-    store.label_by_person(a, 1, who="ada", why="")
+    store.labels.say(a, 1, who="ada", why="")
     split_images(store)
     assert set(store.splits()) == {a}
-    store.label_by_person(a, None, who="ada", why="")
+    store.labels.say(a, None, who="ada", why="")
     split_images(store)
     assert store.splits() == {}
 

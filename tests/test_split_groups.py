@@ -63,11 +63,13 @@ def test_an_image_is_set_aside_only_as_long_as_its_twin_judges(store: Store) -> 
     split_images(store)
     pair_up(store, (_TEST, _TRAIN))
     split_images(store)
-    store.label_by_person(test, 1, who="ada", why="other label, same side")
+    store.labels.say(test, 1, who="ada", why="other label, same side")
     assert split_images(store).set_aside == 1
-    store.retract_claim(test, "/synthetic/" + _TEST, who="ada", why="no word of anybody is left")
-    store.label_by_person(test, None, who="ada", why="")
-    assert test not in {image.image_id for image in store.labelled_images()}
+    store.labels.retract_claim(
+        test, "/synthetic/" + _TEST, who="ada", why="no word of anybody is left"
+    )
+    store.labels.say(test, None, who="ada", why="")
+    assert test not in {image.image_id for image in store.labels.images()}
     report = split_images(store)
     assert (report.set_aside, store.set_aside()) == (0, [])
     assert store.splits() == {train: "train"}

@@ -37,7 +37,7 @@ def _says(
 
 
 def _label(store: Store, image_id: ImageId) -> Label | None:
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     return labels.get(image_id)
 
 
@@ -46,8 +46,8 @@ def test_an_empty_workspace_knows_nothing(store: Store) -> None:
     assert store.known_images([]) == set()
     assert store.known_images([an_id("a")]) == set()
     assert store.extension_of([an_id("a")]) == {}
-    assert store.labelled_images() == []
-    assert store.contradictions() == []
+    assert store.labels.images() == []
+    assert store.labels.contradictions() == []
     assert store.splits() == {}
     assert store.split_scheme() == {}
     assert store.skipped() == []
@@ -60,7 +60,7 @@ def test_what_was_recorded_is_there_after_opening_again(tmp_path: Path) -> None:
         store.record_skipped("/pictures", [Refusal("x.jpg", "import", "corrupt", "odd")])
     with Store(tmp_path) as store:
         assert store.count_images() == 2
-        assert store.labelled_images() == [LabelledImage(ids[0], _A, 1)]
+        assert store.labels.images() == [LabelledImage(ids[0], _A, 1)]
         assert store.splits() == {ids[0]: "test"}
         assert store.split_scheme() == {"name": "seed"}
         assert store.skipped() == [Refusal("/pictures/x.jpg", "import", "corrupt", "odd")]
@@ -142,7 +142,7 @@ def test_labelled_images_come_in_the_order_their_first_label_arrived(store: Stor
     for image_id in (c, a, b):
         _says(store, image_id, 0, "x.png")
     _says(store, c, 1, "x.png")  # a revision does not move it
-    assert store.labelled_images() == [
+    assert store.labels.images() == [
         LabelledImage(c, _C, 1),
         LabelledImage(a, _A, 0),
         LabelledImage(b, _B, 0),
@@ -155,7 +155,7 @@ def test_what_an_entry_says_last_is_what_it_says(store: Store) -> None:
     for label in labels:
         _says(store, image_id, label, "x.png")
         assert _label(store, image_id) == label
-        assert store.contradictions() == []
+        assert store.labels.contradictions() == []
 
 
 def test_entries_that_disagree_are_a_contradiction_and_give_no_label(store: Store) -> None:
@@ -163,8 +163,8 @@ def test_entries_that_disagree_are_a_contradiction_and_give_no_label(store: Stor
     _says(store, image_id, 0, "good/x.png")
     _says(store, image_id, 1, "bad/y.png")
     _says(store, image_id, 1, "bad/x.png")
-    assert [image.image_id for image in store.labelled_images()] == [other]
-    assert store.contradictions() == [
+    assert [image.image_id for image in store.labels.images()] == [other]
+    assert store.labels.contradictions() == [
         Contradiction(
             image_id, ("/pictures/good/x.png",), ("/pictures/bad/x.png", "/pictures/bad/y.png")
         )
@@ -176,7 +176,7 @@ def test_entries_that_come_to_agree_end_the_contradiction(store: Store) -> None:
     _says(store, image_id, 0, "a.png")
     _says(store, image_id, 1, "b.png")
     _says(store, image_id, 1, "a.png")
-    assert store.contradictions() == []
+    assert store.labels.contradictions() == []
     assert _label(store, image_id) == 1
 
 
@@ -184,39 +184,39 @@ def test_a_person_decides_a_contradiction_until_the_word_is_taken_back(store: St
     (image_id,) = add_rows(store, [(_A, None)])
     _says(store, image_id, 0, "a.png")
     _says(store, image_id, 1, "b.png")
-    disputed = store.contradictions()
-    store.label_by_person(image_id, 1, who="ada", why="seen it")
+    disputed = store.labels.contradictions()
+    store.labels.say(image_id, 1, who="ada", why="seen it")
     assert _label(store, image_id) == 1
-    assert store.contradictions() == []
-    store.label_by_person(image_id, None, who="ada", why="")
+    assert store.labels.contradictions() == []
+    store.labels.say(image_id, None, who="ada", why="")
     assert _label(store, image_id) is None
-    assert store.contradictions() == disputed
+    assert store.labels.contradictions() == disputed
 
 
 def test_a_persons_word_outweighs_imports_before_and_after_it(store: Store) -> None:
     (image_id,) = add_rows(store, [(_A, 0)])
-    store.label_by_person(image_id, 1, who="ada", why="")
+    store.labels.say(image_id, 1, who="ada", why="")
     _says(store, image_id, 0, "later.png")
     assert _label(store, image_id) == 1
-    store.label_by_person(image_id, 0, who="bob", why="")
+    store.labels.say(image_id, 0, who="bob", why="")
     assert _label(store, image_id) == 0
-    store.label_by_person(image_id, 1, who="ada", why="")
-    store.label_by_person(image_id, None, who="ada", why="")
+    store.labels.say(image_id, 1, who="ada", why="")
+    store.labels.say(image_id, None, who="ada", why="")
     assert _label(store, image_id) == 0
 
 
 def test_a_word_taken_back_leaves_an_unlabelled_image_unlabelled(store: Store) -> None:
     (image_id,) = add_rows(store, [(_A, None)])
-    store.label_by_person(image_id, None, who="ada", why="")
+    store.labels.say(image_id, None, who="ada", why="")
     assert _label(store, image_id) is None
-    store.label_by_person(image_id, 1, who="ada", why="")
+    store.labels.say(image_id, 1, who="ada", why="")
     assert _label(store, image_id) == 1
 
 
 def test_who_said_what_and_why_is_kept_word_by_word(store: Store, tmp_path: Path) -> None:
     (image_id,) = add_rows(store, [(_A, 0)])
-    store.label_by_person(image_id, 1, who="ada", why="a logo")
-    store.label_by_person(image_id, None, who="bob", why="")
+    store.labels.say(image_id, 1, who="ada", why="a logo")
+    store.labels.say(image_id, None, who="bob", why="")
     events = catalogue(tmp_path / "w")["label_events"]
     assert [(value, kind, who, why) for _, _, value, kind, _, who, why in events] == [
         (0, "import", "test", ""),
@@ -246,17 +246,17 @@ def test_labels_follow_the_rule_after_any_history(
                 _says(store, image_id, value, entry)
                 claims |= {} if value is None else {entry: value}
             else:
-                store.label_by_person(image_id, value, who="ada", why="")
+                store.labels.say(image_id, value, who="ada", why="")
                 word = value
         agreed = set(claims.values())
         expected = word if word is not None else agreed.pop() if len(agreed) == 1 else None
         assert _label(store, image_id) == expected
-        assert bool(store.contradictions()) == (word is None and len(agreed) == 2)
+        assert bool(store.labels.contradictions()) == (word is None and len(agreed) == 2)
 
 
 def test_a_label_for_an_unknown_image_is_refused(store: Store) -> None:
     with pytest.raises(StoreError, match="FOREIGN KEY"):
-        store.label_by_person(an_id("stranger"), 1, who="ada", why="")
+        store.labels.say(an_id("stranger"), 1, who="ada", why="")
 
 
 def test_add_records_all_or_nothing(store: Store, tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_every_question_to_a_damaged_catalogue_is_answered_in_plain_words(
             other.execute(f"DROP TABLE {table}")
     questions: list[Callable[[], object]] = [
         store.count_images,
-        store.labelled_images,
-        store.contradictions,
+        store.labels.images,
+        store.labels.contradictions,
         store.splits,
         store.split_scheme,
         store.skipped,

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from keshikaran.dealing import Dealt
-from keshikaran.store import Contradiction, DuplicatePair, SetAside, Store
+from keshikaran.store import Contradiction, DuplicatePair, SetAside, Store, SuspectedPair
 from keshikaran.types import SPLITS, GroupId, ImageId, Label, Split
 
 TINY = 30
@@ -32,8 +32,9 @@ class StoreFacts:
         dealt: the sides, and what is set aside.
         groups: of each image that has a near-duplicate.
         pairs: the evidence for the groups.
+        suspected: pairs that may be copies, and why.
         contradictions: the same bytes under two labels.
-        places: where each image of a group and each test image was met.
+        places: where each image of a group, each suspected and each test image was met.
         formats: file extension of each test image.
     """
 
@@ -41,6 +42,7 @@ class StoreFacts:
     dealt: Dealt
     groups: Mapping[ImageId, GroupId]
     pairs: Sequence[DuplicatePair]
+    suspected: Sequence[SuspectedPair]
     contradictions: Sequence[Contradiction]
     places: Mapping[ImageId, Sequence[str]]
     formats: Mapping[ImageId, str]
@@ -92,6 +94,21 @@ class DuplicateGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Two images that may be copies of one photograph, though pixels could not tell.
+
+    Attributes:
+        members: both, ascending by id.
+        leaking: whether they are on different sides, so that one would tell of the other.
+        evidence: how alike they are.
+    """
+
+    members: tuple[Member, Member]
+    leaking: bool
+    evidence: SuspectedPair
+
+
+@dataclass(frozen=True, slots=True)
 class TinySlice:
     """Test images of one class, format or class folder, fewer than `TINY`."""
 
@@ -109,8 +126,10 @@ class Findings:
         unsplit: how many of them have no side and are not set aside.
         leaks: by image id.
         groups: the largest first.
+        suspected: pairs that may be copies, the most alike first.
         contradictions: the same bytes under two labels.
-        set_aside: images that take no part, since they are copies of what is judged.
+        set_aside: images that take no part, since they are copies of what is judged, or suspected
+            to be.
         tiny: slices of the test set, the smallest first.
     """
 
@@ -118,6 +137,7 @@ class Findings:
     unsplit: int
     leaks: tuple[Leak, ...]
     groups: tuple[DuplicateGroup, ...]
+    suspected: tuple[Suspicion, ...]
     contradictions: tuple[Contradiction, ...]
     set_aside: tuple[SetAside, ...]
     tiny: tuple[TinySlice, ...]
@@ -129,21 +149,23 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Whether there is neither a leak nor a contradiction."""
+        """Whether there is neither a leak nor a contradiction; a suspicion is neither."""
         return not (self.leaks or self.contradictions or self.contradictory_groups)
 
 
 def read_facts(store: Store, dealt: Dealt) -> StoreFacts:
     """Everything that an audit of `dealt` needs to know of a store."""
-    groups = store.groups.of_images()
+    groups, suspected = store.groups.of_images(), store.suspected.pairs()
+    alike = {image_id for pair in suspected for image_id in (pair.first, pair.second)}
     test = [image_id for image_id, side in dealt.sides.items() if side == "test"]
     return StoreFacts(
-        labels={image.image_id: image.label for image in store.labelled_images()},
+        labels={image.image_id: image.label for image in store.labels.images()},
         dealt=dealt,
         groups=groups,
         pairs=store.groups.pairs(),
-        contradictions=store.contradictions(),
-        places=store.places_of(sorted({*groups, *test})),
+        suspected=suspected,
+        contradictions=store.labels.contradictions(),
+        places=store.places_of(sorted({*groups, *alike, *test})),
         formats=store.extension_of(test),
     )
 
@@ -156,6 +178,7 @@ def find_issues(facts: StoreFacts) -> Findings:
         unsplit=len(facts.labels.keys() - sides.keys() - {item.image_id for item in aside}),
         leaks=tuple(_leaks(facts)),
         groups=tuple(_groups(facts)),
+        suspected=tuple(_suspected(facts)),
         contradictions=tuple(facts.contradictions),
         set_aside=tuple(aside),
         tiny=tuple(_tiny(facts)),
@@ -212,20 +235,29 @@ def _way(
 
 
 def _groups(facts: StoreFacts) -> Iterator[DuplicateGroup]:
-    aside = {item.image_id for item in facts.dealt.set_aside}
     groups = sorted(_by_group(facts).items(), key=lambda item: (-len(item[1]), item[0]))
     for group_id, ids in groups:
-        members = tuple(
-            Member(
-                image_id,
-                facts.labels.get(image_id),
-                facts.dealt.sides.get(image_id),
-                image_id in aside,
-                tuple(facts.places.get(image_id, ())),
-            )
-            for image_id in ids
-        )
+        members = tuple(_members(facts, ids))
         yield DuplicateGroup(group_id, members, {0, 1} <= {member.label for member in members})
+
+
+def _suspected(facts: StoreFacts) -> Iterator[Suspicion]:
+    for pair in sorted(facts.suspected, key=lambda pair: (-pair.spreads, pair.first, pair.second)):
+        first, second = _members(facts, (pair.first, pair.second))
+        apart = first.side != second.side and None not in {first.side, second.side}
+        yield Suspicion((first, second), apart, pair)
+
+
+def _members(facts: StoreFacts, image_ids: Sequence[ImageId]) -> Iterator[Member]:
+    aside = {item.image_id for item in facts.dealt.set_aside}
+    for image_id in image_ids:
+        yield Member(
+            image_id,
+            facts.labels.get(image_id),
+            facts.dealt.sides.get(image_id),
+            image_id in aside,
+            tuple(facts.places.get(image_id, ())),
+        )
 
 
 def _tiny(facts: StoreFacts) -> Iterator[TinySlice]:

@@ -176,7 +176,7 @@ def _figures(
     tools: Tools, features: FeatureTable, dealt: Dealt, progress: Progress
 ) -> Iterator[Judged]:
     store = tools.store
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     groups = store.groups.of_images()
     unguarded = _unguarded(store)
     with progress.task("judge", None) as task:

@@ -26,7 +26,7 @@ _RIDGE = 1e-4
 _RIDGE_OF_FEW = 0.3
 _LOW_SPREADS = 6.0
 _HIGH_SPREADS = 15.0
-_ROOM = 100
+_ROOM = 500
 _ROOM_PER_IMAGE = 0.03
 _HIGHEST_CUT = 0.9
 _SKETCH_DIMS = 96
@@ -48,11 +48,14 @@ class Candidate:
         first: number of an image.
         second: number of a later one.
         turns: the turns of the second to try.
+        spreads: how far their features' cosine lies outside that of different photographs, in
+            spreads of the latter.
     """
 
     first: int
     second: int
     turns: tuple[Turn, ...]
+    spreads: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,8 @@ class _Pairs:
     columns: IntArray
     cosines: Float32Array
 
-    def above(self, cut: float) -> _Pairs:
-        """Those that are more similar than `cut`."""
-        kept = self.cosines > cut
+    def only(self, kept: IntArray) -> _Pairs:
+        """Those at some places."""
         return _Pairs(self.rows[kept], self.columns[kept], self.cosines[kept])
 
 
@@ -86,25 +88,38 @@ def find_candidates(
             to them would seem usual.
     """
     apart = np.ones(len(features), dtype=bool) if apart is None else apart
+    rows = _unit(_whitened(features, np.flatnonzero(apart)))
+    spread = _spread(rows, rows)
     found: dict[tuple[int, int], dict[Turn, None]] = {}
-    for pair in _by_features(features, fresh, apart):
+    for pair in _by_features(rows, spread, fresh):
         found.setdefault(pair, {}).update({"none": None, "mirror": None})
     for pair, turn in _by_sketches(sketches, fresh):
         found.setdefault(pair, {})[turn] = None
-    return [Candidate(*pair, tuple(turns)) for pair, turns in sorted(found.items())]
+    return [
+        Candidate(a, b, tuple(turns), float(rows[a] @ rows[b]) / spread)
+        for (a, b), turns in sorted(found.items())
+    ]
 
 
-def _by_features(
-    features: Float32Array, fresh: np.ndarray, apart: np.ndarray
-) -> list[tuple[int, int]]:
-    rows = _unit(_whitened(features, np.flatnonzero(apart)))
-    spread = _spread(rows, rows)
+def _by_features(rows: Float32Array, spread: float, fresh: np.ndarray) -> list[tuple[int, int]]:
     low, high = (min(_HIGHEST_CUT, spreads * spread) for spreads in _spreads(len(rows)))
     found = _joined(list(_pairs_above(rows, rows, fresh, low)))
     room = max(_ROOM, int(_ROOM_PER_IMAGE * fresh.sum())) + int((found.cosines > high).sum())
     if len(found.cosines) > room:
-        found = found.above(float(np.sort(found.cosines)[-room - 1]))
+        found = found.only(_foremost(found, high)[:room])
     return sorted({(min(a, b), max(a, b)) for a, b in _capped(found)})
+
+
+def _foremost(found: _Pairs, high: float) -> IntArray:
+    """Places of pairs by what speaks for a look at them.
+
+    First those above `high`, then those of each image with the one that is most like it: a copy's
+    original nearly always is, however little remains of it. Then all others.
+    """
+    nearest = np.zeros(len(found.cosines), dtype=np.float32)
+    for ends in (found.rows, found.columns):
+        nearest[_best(ends, found.cosines, 1)] = 1
+    return np.argsort(-(found.cosines + nearest + 2 * (found.cosines > high)), kind="stable")
 
 
 def _spreads(n: int) -> tuple[float, float]:

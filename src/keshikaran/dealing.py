@@ -1,7 +1,8 @@
 """Which side each image gets: by group, and without moving one that has a side.
 
-The unit is a group of near-duplicates; an image without any is a group of its own. Pure: nothing
-here knows where images, groups and former sides are kept. docs/split.md tells the rules in words.
+The unit is a group of near-duplicates, and what is suspected to belong to it; an image without
+either is a group of its own. Pure: nothing here knows where images, groups and former sides are
+kept. docs/split.md tells the rules in words.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from keshikaran.store import LabelledImage, SetAside, group_of
+from keshikaran.store import LabelledImage, SetAside, SuspectedPair, group_of
 from keshikaran.types import SPLITS, GroupId, ImageId, Label, Split
 
 _VALIDATION_SHARE = 0.1
@@ -65,8 +66,8 @@ def deal(
 
     Args:
         images: labelled, in any order; the result does not depend on it.
-        groups: group of each image that has a near-duplicate, labelled or not; {} deals images
-            one by one.
+        groups: what stays together, labelled or not, as of `kept_together`; {} deals images one
+            by one.
         past: what was dealt before by the same rule; images without a label are ignored.
         salt: another salt, another split.
         balance: cut the larger class of validation and test to the smaller one's size, by groups
@@ -90,6 +91,35 @@ def deal(
     for name, side in fresh.items():
         sides.update((image.image_id, side) for image in families[name])
     return Dealt(sides, sorted(aside, key=lambda item: item.image_id))
+
+
+def kept_together(
+    groups: Mapping[ImageId, GroupId], suspected: Iterable[SuspectedPair]
+) -> dict[ImageId, GroupId]:
+    """Groups as they would be if every suspicion held: what must not lie on two sides.
+
+    Args:
+        groups: group of each image that has a near-duplicate.
+        suspected: pairs of images that may be copies.
+
+    Returns:
+        The same, larger, each named after the smallest name of the groups that became one.
+    """
+    parent: dict[GroupId, GroupId] = {}
+
+    def root(name: GroupId) -> GroupId:
+        while (above := parent.get(name, name)) != name:
+            name = above
+        return name
+
+    images = dict(groups)
+    for pair in suspected:
+        ends = []
+        for image_id in (pair.first, pair.second):
+            images[image_id] = group_of(image_id, images)
+            ends.append(root(images[image_id]))
+        parent[max(ends)] = min(ends)
+    return {image_id: root(name) for image_id, name in images.items()}
 
 
 def families_of(images: Iterable[LabelledImage], groups: Mapping[ImageId, GroupId]) -> Families:

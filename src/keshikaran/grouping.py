@@ -1,6 +1,7 @@
-"""Stored images and their features → groups of near-duplicates.
+"""Stored images and their features → groups of near-duplicates, and suspected copies.
 
 Features and sketches name the pairs that may be copies of one photograph; the pixels decide.
+Where they cannot, and the features are very alike, the pair is remembered as suspected.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +20,11 @@ from keshikaran.alignment import (
     THUMBNAIL,
     Evidence,
 )
-from keshikaran.candidates import Candidate, find_candidates
+from keshikaran.candidates import find_candidates
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import Decoder, PixelSpec
 from keshikaran.sketches import sketch_of
-from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store
+from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store, SuspectedPair
 from keshikaran.types import (
     Float32Array,
     GroupId,
@@ -32,12 +34,15 @@ from keshikaran.types import (
     UInt8Array,
     chunks_of,
 )
-from keshikaran.verification import Thumbnails, verified
+from keshikaran.verification import Finding, Thumbnails, verified
 
+_EVIDENCE = tuple(field.name for field in fields(Evidence))
 _SPEC = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
 _SKETCHES_AT_ONCE = 2_000
 _SEARCHES = 2
 _MANY_COPIES = 0.02
+_MOST_SUSPECTED = 100
+_MOST_SUSPECTED_PER_IMAGE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,7 @@ class GroupingReport:
         new_images: those that were not compared with the others before.
         candidates: pairs whose pixels were looked at this time.
         new_pairs: pairs of copies found this time.
+        new_suspected: pairs suspected this time.
         pairs: all pairs of copies.
         groups: groups of more than one image.
         seconds: time spent.
@@ -90,6 +96,7 @@ class GroupingReport:
     new_images: int
     candidates: int
     new_pairs: int
+    new_suspected: int
     pairs: int
     groups: int
     seconds: float
@@ -116,7 +123,7 @@ def group_images(
     rules = _rules(sources.recipe)
     image_ids = sources.cache.images(sources.recipe)
     new = sources.store.known_images(sorted(set(image_ids) - groups.compared(rules)))
-    candidates = found = 0
+    candidates = found = suspected = 0
     if new:
         extensions = sources.store.extension_of(image_ids)
         image_ids = [image_id for image_id in image_ids if image_id in extensions]
@@ -128,14 +135,18 @@ def group_images(
             _apart(image_ids, groups.of_images()),
         )
         thumbnails = thumbnails_of(sources, image_ids, extensions)
-        candidates, pairs = _search(images, thumbnails, progress or SilentProgress())
-        found = groups.record(pairs)
+        candidates, findings = _search(images, thumbnails, progress or SilentProgress())
+        copies = [one for one in findings if one.is_copy]
+        suspects = [one for one in findings if not one.is_copy]
+        found = groups.record([_pair(image_ids, one) for one in copies])
+        suspected = sources.store.suspected.record(_suspected(image_ids, one) for one in suspects)
         groups.set_compared(rules, sorted(new))
     return GroupingReport(
         len(image_ids),
         len(new),
         candidates,
         found,
+        suspected,
         len(groups.pairs()),
         len(groups.members()),
         time.perf_counter() - started,
@@ -155,26 +166,46 @@ class _Images:
 
 def _search(
     images: _Images, thumbnails: Thumbnails, progress: Progress
-) -> tuple[int, list[DuplicatePair]]:
-    """How many pairs were looked at, and those that are copies.
+) -> tuple[int, list[Finding]]:
+    """How many pairs were looked at, and those that are copies or suspected.
 
-    Where many are, a second search knows better what is usual in this store.
+    Where many are copies, a second search knows better what is usual in this store.
     """
     seen: set[tuple[int, int]] = set()
-    pairs: list[DuplicatePair] = []
+    findings: list[Finding] = []
     apart = images.apart.copy()
     for _ in range(_SEARCHES):
         found = find_candidates(images.features, images.sketches, images.fresh, apart)
         candidates = [one for one in found if (one.first, one.second) not in seen]
         seen.update((one.first, one.second) for one in candidates)
         with progress.task("compare", len(candidates)) as task:
-            copies = list(verified(candidates, thumbnails, task))
-        pairs += [_pair(images.image_ids, *copy) for copy in copies]
+            new = list(verified(candidates, thumbnails, task))
+        findings += new
         before = int(apart.sum())
-        apart[[candidate.second for candidate, _ in copies]] = False
+        apart[[one.candidate.second for one in new if one.is_copy]] = False
         if before - apart.sum() <= _MANY_COPIES * before:
             break
-    return len(seen), pairs
+    return len(seen), _looked_closely(findings, int(images.fresh.sum()), thumbnails)
+
+
+def _looked_closely(findings: list[Finding], fresh: int, thumbnails: Thumbnails) -> list[Finding]:
+    """The copies, and the suspects that bear a closer look; some of these turn out to be copies.
+
+    Pairs of different photographs that look alike grow with the square of the number of images:
+    only so many of the heaviest are kept, lest a large store of one kind be all suspicion.
+    """
+    suspects = sorted(
+        (one for one in findings if not one.is_copy), key=lambda one: one.weight, reverse=True
+    )
+    most = max(_MOST_SUSPECTED, int(_MOST_SUSPECTED_PER_IMAGE * fresh))
+    candidates = sorted(
+        (one.candidate for one in suspects[:most]), key=lambda one: (one.first, one.second)
+    )
+    with SilentProgress().task("compare", len(candidates)) as task:
+        again = list(verified(candidates, thumbnails, task, closely=True))
+    decided = {one.candidate: one for one in again if one.is_copy}
+    copies = [one for one in findings if one.is_copy]
+    return [*copies, *(decided.get(one.candidate, one) for one in suspects[:most])]
 
 
 def _apart(image_ids: Sequence[ImageId], groups: Mapping[ImageId, GroupId]) -> np.ndarray:
@@ -252,9 +283,22 @@ def _decoded(
         return list(pool.map(first_view, image_ids))
 
 
-def _pair(image_ids: Sequence[ImageId], candidate: Candidate, evidence: Evidence) -> DuplicatePair:
-    first, second = image_ids[candidate.first], image_ids[candidate.second]
-    return DuplicatePair(first, second, **asdict(evidence), rules=RULES)
+def _pair(image_ids: Sequence[ImageId], found: Finding) -> DuplicatePair:
+    return DuplicatePair(**_evidence_of(image_ids, found))
+
+
+def _suspected(image_ids: Sequence[ImageId], found: Finding) -> SuspectedPair:
+    return SuspectedPair(**_evidence_of(image_ids, found), spreads=found.candidate.spreads)
+
+
+def _evidence_of(image_ids: Sequence[ImageId], found: Finding) -> dict[str, Any]:
+    evidence = found.evidence
+    shown = dict.fromkeys(_EVIDENCE) if evidence is None else asdict(evidence)
+    ends = {
+        "first": image_ids[found.candidate.first],
+        "second": image_ids[found.candidate.second],
+    }
+    return {**ends, **shown, "rules": RULES}
 
 
 def _cores() -> int:

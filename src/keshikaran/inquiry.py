@@ -161,8 +161,8 @@ def _from_catalogue(store: Store, image: _Image, *, stored: bool) -> Dossier:
         file=image.file,
         sources=tuple(store.entries_of(image_id)),
         label=labels.get(image_id),
-        contradictory=any(item.image_id == image_id for item in store.contradictions()),
-        history=tuple(store.label_history(image_id)),
+        contradictory=any(item.image_id == image_id for item in store.labels.contradictions()),
+        history=tuple(store.labels.history(image_id)),
         group=group,
         twins=() if group is None else tuple(_twins(store, image_id, labels)),
         split=sides.get(image_id),
@@ -174,7 +174,7 @@ def _from_catalogue(store: Store, image: _Image, *, stored: bool) -> Dossier:
 
 
 def _labels(store: Store) -> dict[ImageId, Label]:
-    return {image.image_id: image.label for image in store.labelled_images()}
+    return {image.image_id: image.label for image in store.labels.images()}
 
 
 def _twins(store: Store, image_id: ImageId, labels: dict[ImageId, Label]) -> Iterator[Twin]:

@@ -117,7 +117,7 @@ def export_memory(
         memory = gather(opened, progress)
         whole = _without_rows(memory) if exact_only else _small(memory, opened.decoder, progress)
         size = write_memory(path, whole)
-        labelled = len(opened.store.labelled_images())
+        labelled = len(opened.store.labels.images())
     return MemoryReport(
         path=path,
         model_id=opened.bundle.manifest.model_id,
@@ -165,7 +165,7 @@ def gather(opened: Opened, progress: Progress) -> Memory:
     Acceptable ones that cannot be decoded are left out: such a file is never passed.
     """
     store = opened.store
-    labels = {image.image_id: image.label for image in store.labelled_images()}
+    labels = {image.image_id: image.label for image in store.labels.images()}
     if not labels:
         msg = f"No image in {store.folder} is labelled, so that none is known."
         raise NotEnoughImagesError(msg, "Label some: keshikaran label IMAGE --value 0|1")

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from keshikaran.dataset import Dataset
-from keshikaran.dealing import hash_side
+from keshikaran.dealing import hash_side, kept_together
 from keshikaran.errors import UsageError
 from keshikaran.featurize import FeatureTable, featurize
-from keshikaran.head import FitResult, fit_head
+from keshikaran.head import FitResult, Head, fit_head
 from keshikaran.inert import printable
 from keshikaran.learning_curve import LearningCurve, Sample, learning_curve
 from keshikaran.preparation import Prepared, Tools, open_cached_tools, prepare
 from keshikaran.prevalence import Prevalence, estimate_prevalence
 from keshikaran.report import ContactSheet, SheetImage, SheetSection
 from keshikaran.split import seed_side, stored_scheme
-from keshikaran.store import Workspace, group_of
+from keshikaran.store import Store, Workspace, group_of
 from keshikaran.suggest import (
     DEFAULT_RANDOM_SHARE,
     Candidates,
@@ -144,50 +144,82 @@ def plan_labelling(
         StoreError: the workspace cannot be used.
         BackboneError: the backbone cannot be had.
     """
-    if count < 1 or not 0.0 <= random_share <= 1.0:
-        msg = f"{count} images, {random_share:g} of them random, cannot be chosen."
-        raise UsageError(msg, "Ask for at least 1 image, and a random share from 0 to 1.")
+    _check(count, random_share)
     progress = progress or SilentProgress()
     marks = [time.perf_counter()]
     with open_cached_tools(workspace, options) as tools:
         store = tools.store
-        waiting = store.unlabelled_images()
-        order = in_random_order(waiting, np.arange(len(waiting)))[:MOST_LOOKED_AT]
-        wanted = [waiting[row] for row in order]
-        table = featurize(store, tools.cache, tools.featurizer, wanted, progress)
-        prepared = prepare(tools, options, progress)
+        waiting = store.labels.unlabelled()
+        table = _looked_at(tools, waiting, progress)
+        so_far = _so_far(store, prepare(tools, options, progress))
         marks.append(time.perf_counter())
-        groups = store.groups.of_images()
-        fit = _fit(prepared.data)
-        found = suggest(
-            _candidates(tools, table, groups),
-            _known(prepared.features, groups),
-            None if fit is None else fit.head,
-            count,
-            random_share,
-        )
+        candidates = _candidates(tools, table, so_far.groups)
+        found = suggest(candidates, so_far.known(), so_far.head, count, random_share)
         store.suggested.record(found)
         marks.append(time.perf_counter())
-        reasons = store.suggested.of_images()
-        picked = {image_id for image_id, why in reasons.items() if "random" not in why}
-        curve = _curve(prepared, fit, groups, picked)
+        curve = _curve(so_far, _picked(store))
         marks.append(time.perf_counter())
-        labels = {image.image_id: image.label for image in store.labelled_images()}
         chosen = [item.image_id for item in found]
         return LabellingPlan(
             suggestions=tuple(found),
             places={image_id: tuple(store.entries_of(image_id)) for image_id in chosen},
             thumbnails=make_thumbnails(tools, chosen, progress) if thumbnails else {},
-            labelled=len(labels),
+            labelled=len(store.labels.images()),
             unlabelled=len(waiting),
             looked_at=len(table.image_ids),
             undecodable=len(table.refused),
-            prevalence=estimate_prevalence(
-                [labels[i] for i in reasons.keys() - picked if i in labels]
-            ),
+            prevalence=_prevalence(store),
             curve=curve,
             timing_s=dict(zip(_STAGES, np.diff(marks).tolist(), strict=True)),
         )
+
+
+def _check(count: int, random_share: float) -> None:
+    if count < 1 or not 0.0 <= random_share <= 1.0:
+        msg = f"{count} images, {random_share:g} of them random, cannot be chosen."
+        raise UsageError(msg, "Ask for at least 1 image, and a random share from 0 to 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class _SoFar:
+    """What the labels given so far amount to; no fit as long as they are too few."""
+
+    prepared: Prepared
+    groups: Mapping[ImageId, GroupId]
+    fit: FitResult | None
+
+    @property
+    def head(self) -> Head | None:
+        return None if self.fit is None else self.fit.head
+
+    def known(self) -> Known:
+        features = self.prepared.features
+        rows = features.matrix[features.starts]
+        return Known(rows, [group_of(image_id, self.groups) for image_id in features.image_ids])
+
+
+def _picked(store: Store) -> set[ImageId]:
+    """Images that were suggested, and never by chance."""
+    return {i for i, reasons in store.suggested.of_images().items() if "random" not in reasons}
+
+
+def _prevalence(store: Store) -> Prevalence | None:
+    """From the labels of images that chance suggested."""
+    fair = store.suggested.of_images().keys() - _picked(store)
+    return estimate_prevalence(
+        [image.label for image in store.labels.images() if image.image_id in fair]
+    )
+
+
+def _looked_at(tools: Tools, waiting: Sequence[ImageId], progress: Progress) -> FeatureTable:
+    """Features of unlabelled images; of very many, those of some that chance picks."""
+    order = in_random_order(waiting, np.arange(len(waiting)))[:MOST_LOOKED_AT]
+    wanted = [waiting[row] for row in order]
+    return featurize(tools.store, tools.cache, tools.featurizer, wanted, progress)
+
+
+def _so_far(store: Store, prepared: Prepared) -> _SoFar:
+    return _SoFar(prepared, store.groups.of_images(), _fit(prepared.data))
 
 
 def csv_rows(plan: LabellingPlan) -> list[dict[str, str]]:
@@ -230,11 +262,6 @@ def _sheet_image(plan: LabellingPlan, item: Suggestion, where: str) -> SheetImag
     return SheetImage(thumbnail, plan.place_of(item.image_id), facts, command)
 
 
-def _known(features: FeatureTable, groups: Mapping[ImageId, GroupId]) -> Known:
-    rows = features.matrix[features.starts]
-    return Known(rows, [group_of(image_id, groups) for image_id in features.image_ids])
-
-
 def _candidates(tools: Tools, table: FeatureTable, groups: Mapping[ImageId, GroupId]) -> Candidates:
     return Candidates(
         table.image_ids,
@@ -255,7 +282,8 @@ def _judging(
     if scheme.name == "seed":
         objects = tools.store.object_ids(image_ids)
         return np.array([seed_side(objects[i]) != "train" for i in image_ids], dtype=bool)
-    together = groups if scheme.guard else {}
+    suspected = tools.store.suspected.pairs()
+    together = kept_together(groups, suspected) if scheme.guard else {}
     smallest: dict[GroupId, ImageId] = {}
     for image_id, group in together.items():
         smallest[group] = min(image_id, smallest.get(group, image_id))
@@ -281,23 +309,18 @@ def _fit(data: Dataset) -> FitResult | None:
     return fit_head(*train, *validation)
 
 
-def _curve(
-    prepared: Prepared,
-    fit: FitResult | None,
-    groups: Mapping[ImageId, GroupId],
-    picked: set[ImageId],
-) -> LearningCurve | None:
+def _curve(so_far: _SoFar, picked: set[ImageId]) -> LearningCurve | None:
     """Judged on images that nobody picked, without those of the test side: they judge alone."""
-    if fit is None:
+    if so_far.fit is None:
         return None
-    data = prepared.data
+    data = so_far.prepared.data
     rows = np.flatnonzero([side != "test" for side in data.sides])
     ids = [data.image_ids[row] for row in rows]
     sample = Sample(
         data.features[data.starts[rows]],
         data.labels[rows],
-        [group_of(image_id, groups) for image_id in ids],
+        [group_of(image_id, so_far.groups) for image_id in ids],
         np.array([data.sides[row] == "train" for row in rows], dtype=bool),
         np.array([image_id not in picked for image_id in ids], dtype=bool),
     )
-    return learning_curve(sample, fit.c or _USUAL_C, _AHEAD)
+    return learning_curve(sample, so_far.fit.c or _USUAL_C, _AHEAD)

@@ -71,7 +71,7 @@ def label_image(
         SourceError: the file cannot be read.
     """
     image_id = find_image(store, reference)
-    store.label_by_person(image_id, value, who=who, why=why)
+    store.labels.say(image_id, value, who=who, why=why)
     return image_id
 
 
@@ -121,7 +121,7 @@ def label_from_file(store: Store, path: Path, *, who: str, why: str = "") -> Fil
     if wrong:
         raise _nothing_taken(path, wrong)
     if words:
-        store.label_many_by_person(words, who=who)
+        store.labels.say_many(words, who=who)
     return FileLabels(**done)
 
 
@@ -130,9 +130,9 @@ class _LabelBook:
 
     def __init__(self, store: Store, rows: Sequence[FileRow]) -> None:
         self._known = store.known_images([row.image_id for row in rows])
-        self._labels = {image.image_id: image.label for image in store.labelled_images()}
-        self._settled = store.settled_labels()
-        self._by_people = store.labels_by_people()
+        self._labels = {image.image_id: image.label for image in store.labels.images()}
+        self._settled = store.labels.settled()
+        self._by_people = store.labels.by_people()
         self._read: dict[ImageId, FileRow] = {}
 
     def reading(self, row: FileRow) -> tuple[str, Label | None]:

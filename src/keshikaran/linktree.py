@@ -58,7 +58,7 @@ def write_link_tree(store: Store, out: Path) -> LinkReport:
 
 def _wanted(store: Store, out: Path) -> dict[Path, Path]:
     sides = store.splits()
-    images = [image for image in store.labelled_images() if image.image_id in sides]
+    images = [image for image in store.labels.images() if image.image_id in sides]
     extensions = store.extension_of([image.image_id for image in images])
     links: dict[Path, Path] = {}
     for image in images:

@@ -22,7 +22,8 @@ import numpy as np
 
 from keshikaran.errors import MemoryFileError
 from keshikaran.hashing import write_durably
-from keshikaran.pixels import RESIZE_MODES, ResizeMode
+from keshikaran.pixels import RESIZE_MODES
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.types import ImageId, IntArray, LabelArray, Precision
 from keshikaran.whitening import Index, Whitening
@@ -43,23 +44,6 @@ _LONGEST_ROW = 1.01  # rows have length one, or zero; float16 rounds
 _AGAIN = "Make it again: keshikaran export-memory FILE"
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryKey:
-    """What the features of known images were computed by; a model must do the same.
-
-    Attributes:
-        backbone_digest: SHA-256 of the network's file.
-        precision: arithmetic it ran in.
-        resize_mode: how images got its shape.
-        pixel_contract: version of the decoding rules.
-    """
-
-    backbone_digest: str
-    precision: Precision
-    resize_mode: ResizeMode
-    pixel_contract: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
     """Labelled images in order of their id, and what is needed to know them again.
@@ -67,7 +51,7 @@ class Memory:
     An image that has no row is known by its bytes alone.
 
     Attributes:
-        key: what computed the features.
+        key: what computed the features; a model must do the same.
         image_ids: ascending, [n].
         labels: int8 [n].
         groups: int32 [n]; images with one number are copies of one photograph.
@@ -77,7 +61,7 @@ class Memory:
         pictures: m image files, any size; to compare pixels with.
     """
 
-    key: MemoryKey
+    key: FeatureRecipe
     image_ids: list[ImageId]
     labels: LabelArray
     groups: IntArray
@@ -253,12 +237,12 @@ class _Sizes:
         return 4 * self.width * (1 + self.dims) + 2 * rows * self.dims
 
 
-def _key(header: dict[str, Any]) -> MemoryKey:
+def _key(header: dict[str, Any]) -> FeatureRecipe:
     _require(type(header["backbone_digest"]) is str, "bad backbone_digest")
     _require(header["precision"] in get_args(Precision), "bad precision")
     _require(header["resize_mode"] in RESIZE_MODES, "bad resize_mode")
     _require(type(header["pixel_contract"]) is int, "bad pixel_contract")
-    return MemoryKey(
+    return FeatureRecipe(
         header["backbone_digest"],
         header["precision"],
         header["resize_mode"],

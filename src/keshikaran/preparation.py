@@ -99,7 +99,7 @@ def open_cached_tools(workspace: Workspace, options: TrainingOptions) -> Iterato
         KeshikaranError: as `open_tools`.
     """
     with open_tools(workspace, options) as tools:
-        wanted = [image.image_id for image in tools.store.labelled_images()]
+        wanted = [image.image_id for image in tools.store.labels.images()]
         own = tools.featurizer.recipe
         recipes = [own, *tools.cache.recipes(tools.backbone.digest)]
         recipe = min(recipes, key=lambda recipe: len(tools.cache.missing(recipe, wanted)))
@@ -165,7 +165,7 @@ def prepare(tools: Tools, options: TrainingOptions, progress: Progress) -> Prepa
 
 def featurize_labelled(tools: Tools, progress: Progress) -> FeatureTable:
     """Features of all labelled images; see `prepare`."""
-    wanted = [image.image_id for image in tools.store.labelled_images()]
+    wanted = [image.image_id for image in tools.store.labels.images()]
     features = featurize(tools.store, tools.cache, tools.featurizer, wanted, progress)
     if not np.isfinite(features.matrix).all():
         msg = f"The backbone {tools.backbone.name} gives features that are not numbers."
@@ -185,9 +185,7 @@ def split_labelled(tools: Tools, features: FeatureTable, options: TrainingOption
     """Sides of all labelled images, once their features are known; see `prepare`."""
     store = tools.store
     split = split_images(store, options.split)
-    labels: dict[ImageId, Label] = {
-        image.image_id: image.label for image in store.labelled_images()
-    }
+    labels: dict[ImageId, Label] = {image.image_id: image.label for image in store.labels.images()}
     table = (features.image_ids, features.matrix)
     data = make_dataset(*table, labels, store.splits(), features.starts)
     return Prepared(features, split, data)

@@ -104,23 +104,19 @@ def judge_false_positive_rate(wrong: int, have: int, asked: float, confidence: f
         asked: greatest rate.
         confidence: how sure a promise must be.
     """
-    observed, promised = wilson(wrong, have), upper_bound(wrong, have, confidence)
+    about = _About("max_false_positive_rate", asked, wilson(wrong, have))
+    promised = upper_bound(wrong, have, confidence)
     counted = f"{wrong:,} of {have:,} acceptable images are above `block`"
     bound = f"at {confidence:.0%} confidence no more than {percent(promised)} are"
     if promised <= asked:
         words = f"At most {percent(asked)} of acceptable images are blocked: {counted}, {bound}."
-        return Supported("max_false_positive_rate", asked, observed, promised, words)
-    needed = labels_needed(asked, confidence)
-    if have < needed:
-        words = f"{_missing(0, have, needed, percent(asked))} Now {counted}; {bound}."
-        return Unsupported(
-            "max_false_positive_rate", asked, observed, promised, 0, have, needed, words
-        )
-    words = (
+        return about.supported(promised, words)
+    out_of_reach = (
         f"No threshold keeps to {percent(asked)}: {counted}, the strictest there is; {bound}."
         " Look at these images: their labels may be wrong."
     )
-    return Unreachable("max_false_positive_rate", asked, observed, promised, words)
+    labels = _Labels(0, have, labels_needed(asked, confidence))
+    return about.not_promised(promised, labels, f"Now {counted}; {bound}.", out_of_reach)
 
 
 def judge_recall(
@@ -135,21 +131,19 @@ def judge_recall(
         confidence: how sure a promise must be.
         reviews_a_day: how many it would take, where the review budget stands in the way.
     """
-    observed, promised = wilson(found, have), lower_bound(found, have, confidence)
+    about = _About("min_recall", asked, wilson(found, have))
+    promised = lower_bound(found, have, confidence)
     counted = f"{found:,} of {have:,} objectionable images are above `review`"
     bound = f"at {confidence:.0%} confidence no less than {percent(promised)} are"
     if promised >= asked:
         words = f"At least {percent(asked)} of objectionable images are found: {counted}, {bound}."
-        return Supported("min_recall", asked, observed, promised, words)
-    needed = labels_needed(1 - asked, confidence)
-    if have < needed:
-        words = f"{_missing(1, have, needed, percent(asked))} Now {counted}; {bound}."
-        return Unsupported("min_recall", asked, observed, promised, 1, have, needed, words)
-    words = (
+        return about.supported(promised, words)
+    out_of_reach = (
         f"The review budget does not reach {percent(asked)}: {counted}, {bound}."
         f" It would take {reviews_a_day:,.0f} reviews a day."
     )
-    return Unreachable("min_recall", asked, observed, promised, words)
+    labels = _Labels(1, have, labels_needed(1 - asked, confidence))
+    return about.not_promised(promised, labels, f"Now {counted}; {bound}.", out_of_reach)
 
 
 def judge_budget(expected: Estimate, asked: int) -> Outcome:
@@ -188,8 +182,36 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def _missing(label: Label, have: int, needed: int, asked: str) -> str:
-    return (
-        f"{have:,} labelled {_CLASSES[label]} images are too few to promise {asked}: at least"
-        f" {needed - have:,} more are needed."
-    )
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """Labels of the class that a demand is judged on: how many there are, and how many it takes."""
+
+    label: Label
+    have: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """A demand, what it asks, and what was seen."""
+
+    demand: Demand
+    asked: float
+    observed: Estimate
+
+    def supported(self, promised: float, words: str) -> Supported:
+        return Supported(self.demand, self.asked, self.observed, promised, words)
+
+    def not_promised(
+        self, promised: float, labels: _Labels, now: str, out_of_reach: str
+    ) -> Unsupported | Unreachable:
+        """With too few labels nobody can say; with enough, it is out of reach."""
+        about = (self.demand, self.asked, self.observed, promised)
+        if labels.have >= labels.needed:
+            return Unreachable(*about, out_of_reach)
+        words = (
+            f"{labels.have:,} labelled {_CLASSES[labels.label]} images are too few to promise"
+            f" {percent(self.asked)}: at least {labels.needed - labels.have:,} more are needed."
+            f" {now}"
+        )
+        return Unsupported(*about, labels.label, labels.have, labels.needed, words)

@@ -25,8 +25,9 @@ from keshikaran.bundle import self_test_pixels
 from keshikaran.errors import ImageRefusedError, MemoryFileError
 from keshikaran.inference import Outputs
 from keshikaran.manifest import Manifest
-from keshikaran.memory import Memory, MemoryKey
+from keshikaran.memory import Memory
 from keshikaran.pixels import Decoder, PixelSpec
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.types import ImageId, KnownImage, Label
 
 _MOST_CANDIDATES = 3
@@ -40,9 +41,9 @@ _FIT = "Make them for this model: keshikaran export-memory FILE --model MODEL"
 _Match = tuple[int, Evidence]
 
 
-def key_of(manifest: Manifest) -> MemoryKey:
+def key_of(manifest: Manifest) -> FeatureRecipe:
     """What a model's features are computed by."""
-    return MemoryKey(
+    return FeatureRecipe(
         manifest.backbone["digest"],
         manifest.precision,
         manifest.resize_mode,

@@ -126,14 +126,16 @@ def review_workspace(
     progress = progress or SilentProgress()
     with open_cached_tools(workspace, options) as tools:
         store = tools.store
-        labels = {image.image_id: image.label for image in store.labelled_images()}
+        labels = {image.image_id: image.label for image in store.labels.images()}
         said = list(labels.values())
         check_totals({"0": said.count(0), "1": said.count(1)})
-        claims = {c.image_id: (c.acceptable, c.objectionable) for c in store.contradictions()}
+        claims = {
+            c.image_id: (c.acceptable, c.objectionable) for c in store.labels.contradictions()
+        }
         wanted = [*labels, *claims]
         features = featurize(store, tools.cache, tools.featurizer, wanted, progress)
         group_labelled(tools, features, progress)
-        settled = frozenset() if again else frozenset(store.settled_labels())
+        settled = frozenset() if again else frozenset(store.labels.settled())
         table = _table(store, features, labels)
         review = review_labels(features.image_ids, table, settled, top, progress)
         shown = _shown(review.items)

@@ -195,7 +195,7 @@ class SimilarImages:
 
     def _described(self, found: Found) -> tuple[Neighbour, ...]:
         store = self._tools.store
-        labels = store.labels_of(found.image_ids)
+        labels = store.labels.of(found.image_ids)
         return tuple(
             Neighbour(image_id, cosine, labels.get(image_id), tuple(store.entries_of(image_id)))
             for image_id, cosine in zip(found.image_ids, found.cosines, strict=True)

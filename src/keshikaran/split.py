@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
-from keshikaran.dealing import Dealt, balance_sides, deal, families_of, leaks_in
+from keshikaran.dealing import Dealt, balance_sides, deal, families_of, kept_together, leaks_in
 from keshikaran.errors import UsageError
 from keshikaran.split_file import StatedSides, read_split_file
-from keshikaran.store import LabelledImage, Store
+from keshikaran.store import LabelledImage, Store, group_of
 from keshikaran.types import SPLITS, GroupId, ImageId, Split
 
 _SEED_TEST_BELOW = 25
@@ -75,8 +75,11 @@ class SplitReport:
         disagreeing: lines of a split file whose value is not the image's label here.
         groups: groups of near-duplicates with at least two labelled images.
         near_duplicates: labelled images in these groups.
-        set_aside: labelled images that take no part, since they are copies of what is judged.
+        set_aside: labelled images that take no part, since they are copies of what is judged, or
+            suspected to be.
         leaks: images on train with a near-duplicate on validation or test.
+        suspected: labelled images that may be copies of another one; pixels could not tell.
+        suspected_leaks: further images on train that may be copies of a validation or test image.
         moved: images that were on another side before.
         scheme: how the sides were chosen.
     """
@@ -89,6 +92,8 @@ class SplitReport:
     near_duplicates: int = 0
     set_aside: int = 0
     leaks: int = 0
+    suspected: int = 0
+    suspected_leaks: int = 0
     moved: int = 0
     scheme: SplitScheme = field(default_factory=SplitScheme)
 
@@ -138,7 +143,8 @@ def plan_split(store: Store, scheme: SplitScheme | None = None) -> SplitPlan:
         SourceError: a split file cannot be read.
     """
     scheme = scheme or stored_scheme(store)
-    images, groups, before = store.labelled_images(), store.groups.of_images(), store.splits()
+    images, groups, before = store.labels.images(), store.groups.of_images(), store.splits()
+    together = kept_together(groups, store.suspected.pairs())
     stated = None
     if scheme.name == "file":
         stated = read_split_file(Path(scheme.file), images)
@@ -148,8 +154,9 @@ def plan_split(store: Store, scheme: SplitScheme | None = None) -> SplitPlan:
         ids = [image.image_id for image in images]
         dealt = Dealt(dict(zip(ids, sides, strict=True)))
     else:
-        dealt = _by_hash(store, scheme, images, groups, before)
-    report = _report(images, groups, before, dealt, stated)
+        dealt = _by_hash(store, scheme, images, together, before)
+    known = _Known(groups, together)
+    report = _report(images, known, before, dealt, stated)
     return SplitPlan(dealt, replace(report, scheme=scheme))
 
 
@@ -187,24 +194,43 @@ def _by_hash(
     store: Store,
     scheme: SplitScheme,
     images: Sequence[LabelledImage],
-    groups: Mapping[ImageId, GroupId],
+    together: Mapping[ImageId, GroupId],
     before: Mapping[ImageId, Split],
 ) -> Dealt:
     keeps = scheme.keeps(stored_scheme(store))
     past = Dealt(before, store.set_aside()) if keeps else Dealt()
-    together = groups if scheme.guard else {}
-    return deal(images, together, past, salt=scheme.salt, balance=scheme.balance)
+    groups = together if scheme.guard else {}
+    return deal(images, groups, past, salt=scheme.salt, balance=scheme.balance)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Groups of copies, and what they would be if every suspicion held."""
+
+    groups: Mapping[ImageId, GroupId]
+    together: Mapping[ImageId, GroupId]
+
+    def suspected(self, images: Sequence[LabelledImage]) -> int:
+        """Images in families of several groups."""
+        families = families_of(images, self.together).values()
+        return sum(
+            len(family)
+            for family in families
+            if len({group_of(image.image_id, self.groups) for image in family}) > 1
+        )
 
 
 def _report(
     images: Sequence[LabelledImage],
-    groups: Mapping[ImageId, GroupId],
+    known: _Known,
     before: Mapping[ImageId, Split],
     dealt: Dealt,
     stated: StatedSides | None,
 ) -> SplitReport:
     sides = dealt.sides
-    shared = [len(family) for family in families_of(images, groups).values() if len(family) > 1]
+    families = families_of(images, known.groups).values()
+    shared = [len(family) for family in families if len(family) > 1]
+    leaks = len(leaks_in(sides, known.groups))
     return SplitReport(
         _counts(images, sides),
         unassigned=len(images) - len(sides) - len(dealt.set_aside),
@@ -213,7 +239,9 @@ def _report(
         groups=len(shared),
         near_duplicates=sum(shared),
         set_aside=len(dealt.set_aside),
-        leaks=len(leaks_in(sides, groups)),
+        leaks=leaks,
+        suspected=known.suspected(images),
+        suspected_leaks=len(leaks_in(sides, known.together)) - leaks,
         moved=sum(before.get(image_id, side) != side for image_id, side in sides.items()),
     )
 

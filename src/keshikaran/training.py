@@ -102,7 +102,7 @@ def train(
             scheme = stored_scheme(store)
             facts = Facts(options, tools.backbone, scheme, data, fit, calibrated, evaluation)
             manifest = _bundle(workspace, tools, facts)
-        contradictions = tuple(store.contradictions())
+        contradictions = tuple(store.labels.contradictions())
     result = TrainingResult(
         model_id=manifest.model_id,
         model_path=workspace.model(manifest.model_id),
@@ -191,7 +191,7 @@ def _credit(features: FeatureTable, ahead: FeaturizeAhead) -> FeatureTable:
 
 def _totals(store: Store) -> dict[str, int]:
     """Label as text → number of labelled images."""
-    ones = [image.label for image in store.labelled_images()]
+    ones = [image.label for image in store.labels.images()]
     return {"0": ones.count(0), "1": ones.count(1)}
 
 

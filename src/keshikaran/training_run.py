@@ -131,4 +131,5 @@ class TrainingResult:
             "near_duplicates": self.split_report.near_duplicates,
             "set_aside": self.split_report.set_aside,
             "leaks": self.split_report.leaks,
+            "suspected": self.split_report.suspected,
         }

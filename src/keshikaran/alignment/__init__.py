@@ -18,7 +18,7 @@ from keshikaran.alignment.picture import (
     turned,
 )
 
-RULES = 1
+RULES = 2
 """Version of all that decides whether two pictures are copies."""
 
 __all__ = [

@@ -24,7 +24,7 @@ from keshikaran.cli.options import (
 from keshikaran.cli.split import guarded_split
 
 if TYPE_CHECKING:
-    from keshikaran.audit import DuplicateGroup, Findings, Leak
+    from keshikaran.audit import DuplicateGroup, Findings, Leak, Member, Suspicion
     from keshikaran.auditing import AuditReport, Judged
 
 _SHOWN = 5
@@ -66,16 +66,14 @@ def _show(report: AuditReport) -> None:
     sections: tuple[tuple[str, int, str, Iterable[str]], ...] = (
         ("leaks", len(findings.leaks), _where_leaks_are(findings), map(_leak, findings.leaks)),
         ("duplicate groups", len(findings.groups), f" of {copies:,} images", _groups(findings)),
-        ("contradictions", *_contradictions(findings)),
         (
-            "set aside",
-            len(findings.set_aside),
-            "",
-            (
-                f"{item.image_id[:_SHORT]}  a copy of {item.twin[:_SHORT]} on {item.side}"
-                for item in findings.set_aside
-            ),
+            "suspected copies",
+            len(findings.suspected),
+            _where_suspects_are(findings),
+            map(_suspicion, findings.suspected),
         ),
+        ("contradictions", *_contradictions(findings)),
+        ("set aside", len(findings.set_aside), "", _set_aside(findings)),
         (
             "tiny slices",
             len(findings.tiny),
@@ -119,6 +117,40 @@ def _cells(judged: Judged) -> Iterator[str]:
 def _where_leaks_are(findings: Findings) -> str:
     sides = Counter(leak.side for leak in findings.leaks)
     return f": {sides['train']:,} on train, {sides['validation']:,} on validation"
+
+
+def _where_suspects_are(findings: Findings) -> str:
+    return f" pairs, {sum(one.leaking for one in findings.suspected):,} on different sides"
+
+
+def _suspicion(suspicion: Suspicion) -> str:
+    first, second = suspicion.members
+    pair = suspicion.evidence
+    seen = (
+        "too little to compare"
+        if pair.similarity is None
+        else f"agreement {pair.agreement:.2f}, similarity {pair.similarity:.2f}"
+    )
+    return (
+        f"{_place(first)} on {_whereabouts(first)} may be a copy of {_place(second)} on"
+        f" {_whereabouts(second)} (features: {pair.spreads:.0f} spreads, {seen})"
+    )
+
+
+def _whereabouts(member: Member) -> str:
+    return member.side or ("no side, set aside" if member.set_aside else "no side")
+
+
+def _place(member: Member) -> str:
+    return printable(member.places[0]) if member.places else member.image_id[:_SHORT]
+
+
+def _set_aside(findings: Findings) -> Iterator[str]:
+    groups = {m.image_id: group.group_id for group in findings.groups for m in group.members}
+    for item in findings.set_aside:
+        known = item.image_id in groups and groups[item.image_id] == groups.get(item.twin)
+        what = "a copy of" if known else "perhaps a copy of"
+        yield f"{item.image_id[:_SHORT]}  {what} {item.twin[:_SHORT]} on {item.side}"
 
 
 def _leak(leak: Leak) -> str:
@@ -166,7 +198,8 @@ def _contradictions(findings: Findings) -> tuple[int, str, Iterable[str]]:
 def _following(report: AuditReport) -> str:
     """The command to go on with."""
     findings = report.findings
-    if any(leak.side == "train" for leak in findings.leaks):
+    train = any(leak.side == "train" for leak in findings.leaks)
+    if train or any(suspicion.leaking for suspicion in findings.suspected):
         return guarded_split(report.scheme)
     undecided = [item.image_id for item in findings.contradictions]
     undecided += [group.members[0].image_id for group in findings.contradictory_groups]
@@ -184,6 +217,8 @@ def _advice(report: AuditReport, where: str) -> Iterator[str]:
     between = [leak for leak in findings.leaks if leak.side == "validation"]
     if train:
         yield f"Leaks into training: {guarded_split(scheme)}{where}"
+    if any(suspicion.leaking for suspicion in findings.suspected) and not train:
+        yield f"Suspected copies on different sides: {guarded_split(scheme)}{where}"
     if between and not train:
         yield (
             "Validation and test images never change sides. To deal all anew:"

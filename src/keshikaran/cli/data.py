@@ -68,7 +68,7 @@ def import_command(
                 rehash=rehash,
             )
         update_skipped(place.skipped, store.skipped())
-        contradictions = len(store.contradictions())
+        contradictions = len(store.labels.contradictions())
         repaired = len(damaged - store.damaged_images())
     if repaired:
         say(f"Repaired, because the originals were here: {repaired:,} damaged images.")
@@ -105,9 +105,9 @@ def status_command(workspace: WorkspaceOption = None, as_json: JsonOption = Fals
     """Say where things stand in the workspace."""
     place = existing_workspace(workspace)
     with Store(place.folder) as store:
-        labelled = store.labelled_images()
+        labelled = store.labels.images()
         objectionable = sum(image.label for image in labelled)
-        contradictions = store.contradictions()
+        contradictions = store.labels.contradictions()
         facts = {
             "workspace": str(place.folder.resolve()),
             "images": store.count_images(),

@@ -80,7 +80,7 @@ def import_urls_command(
         source = UrlSource(store, entries, options, again=refetch)
         done = import_source(store, source, limits=limits_with(accept), progress=TerminalProgress())
         update_skipped(place.skipped, store.skipped())
-        contradictions = len(store.contradictions())
+        contradictions = len(store.labels.contradictions())
     if as_json:
         result(json.dumps(asdict(done) | {"contradictory": contradictions}))
     else:

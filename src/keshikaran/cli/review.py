@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 from keshikaran.backbones import DEFAULT_BACKBONE
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
+from keshikaran.cli.lists import fill_in, say_written
 from keshikaran.cli.options import (
     BackboneOption,
     IsolationOption,
@@ -79,8 +79,7 @@ def review_labels_command(
         result(json.dumps(found.to_dict()))
     else:
         _show(found)
-        for path in [*lists, *([page] if page else [])]:
-            say(f"Written: {printable(str(path))}")
+        say_written([*lists, *([page] if page else [])])
         say(f"Next: {_following(found, lists)}{workspace_words(workspace)}")
     if found.undecodable:
         raise typer.Exit(PARTLY)
@@ -132,8 +131,7 @@ def _show(found: WorkspaceReview) -> None:
 def _following(found: WorkspaceReview, lists: list[Path]) -> str:
     written = [path for path in lists if path.suffix == ".csv"]
     if written:
-        words = printable(shlex.quote(str(written[0])))
-        return f"fill in the column correct, then keshikaran label --from {words}"
+        return fill_in(written[0])
     if not found.review.items:
         return "keshikaran train"
     return "keshikaran review-labels --out FOLDER"

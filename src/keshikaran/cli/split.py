@@ -89,6 +89,16 @@ def say_split(report: SplitReport, workspace: Path | None) -> None:
     if report.set_aside:
         say(
             f"{report.set_aside:,} images are set aside and take no part: copies of validation or"
+            " test images, known or suspected."
+        )
+    if report.suspected:
+        say(
+            f"{report.suspected:,} images may be copies of one another; pixels could not tell."
+            " They are kept on one side, if the scheme allows it: keshikaran audit lists them."
+        )
+    if report.suspected_leaks:
+        say(
+            f"Warning: {report.suspected_leaks:,} images on train may be copies of validation or"
             " test images."
         )
     if report.leaks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 from keshikaran.backbones import DEFAULT_BACKBONE
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
+from keshikaran.cli.lists import fill_in, say_written
 from keshikaran.cli.options import (
     BackboneOption,
     IsolationOption,
@@ -77,9 +77,7 @@ def suggest_command(
         result(json.dumps(plan.to_dict()))
     else:
         _show(plan)
-        for path in (csv, html):
-            if path is not None:
-                say(f"Written: {printable(str(path))}")
+        say_written(path for path in (csv, html) if path is not None)
         say(f"Next: {_following(plan, csv)}{where}")
     if plan.undecodable:
         raise typer.Exit(PARTLY)
@@ -143,6 +141,5 @@ def _following(plan: LabellingPlan, csv: Path | None) -> str:
     if not plan.suggestions:
         return "keshikaran import FOLDER with new images, or keshikaran train"
     if csv is not None:
-        words = printable(shlex.quote(str(csv)))
-        return f"fill in the column correct, then keshikaran label --from {words}"
+        return fill_in(csv)
     return "keshikaran suggest --csv to-label.csv --html to-label.html"

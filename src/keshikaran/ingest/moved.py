@@ -31,7 +31,7 @@ def retract_moved(store: Store, source: Source, limits: Limits, who: str) -> int
             for claim in (*item.acceptable, *item.objectionable)
             if claim.startswith(place_of(source.root, ""))
         ]
-        for item in store.contradictions()
+        for item in store.labels.contradictions()
     }
     disputed = {image_id: claims for image_id, claims in disputed.items() if len(claims) > 1}
     if not disputed:
@@ -48,6 +48,6 @@ def retract_moved(store: Store, source: Source, limits: Limits, who: str) -> int
         gone = [claim for claim in claims if claim not in listed]
         if len(gone) < len(claims):
             for claim in gone:
-                store.retract_claim(image_id, claim, who=who, why="the file was moved")
+                store.labels.retract_claim(image_id, claim, who=who, why="the file was moved")
             ended += len(gone)
     return ended

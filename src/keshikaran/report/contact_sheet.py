@@ -7,10 +7,9 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from keshikaran.hashing import write_durably
 from keshikaran.inert import printable
+from keshikaran.report.templating import page_templates
 
 _WEBP = b"RIFF"
 # Without it the page lacks the buttons, and nothing else.
@@ -93,13 +92,7 @@ def write_contact_sheet(path: Path, sheet: ContactSheet) -> None:
 
 def render_contact_sheet(sheet: ContactSheet) -> str:
     """The page as text: needs nothing beside itself, loads nothing, sends nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("keshikaran.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.filters["inert"] = printable
     environment.filters["embedded"] = _embedded
     digest = hashlib.sha256(_COPY_SCRIPT.encode()).digest()

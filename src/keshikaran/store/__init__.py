@@ -1,19 +1,20 @@
 """What a workspace remembers.
 
-`blobs` keeps the image files, `store` says what is known of images, sources, labels, splits and
-refusals, `groups` which images are copies of one photograph, `fingerprints` what need not be read
-again, `visited` what an entry gave before, `features` caches what backbones said and `feature_rows`
-reads all of it, `array_file` holds arrays that are mapped, `skipped_file` is the list for people,
-`workspace` knows the paths; `records` and `places` are rows and names. Below `store` lies
-`catalogue`: tables (`schema`, `database`) and `journal`, told the same `changes`. `fsck`, `gc` and
-`rebuild` look after them; `lock` keeps them out of each other's way; `filesystem` knows a network
-disk.
+`blobs` keeps the image files, `store` says what is known of images, sources, splits and refusals,
+`labelled` what was said about images, `groups` which are copies of one photograph, `suspected`
+which may be, `fingerprints` what need not be read again, `visited` what an entry gave before,
+`features` caches what backbones said and `feature_rows` reads all of it, `array_file` holds arrays
+that are mapped, `skipped_file` is the list for people, `workspace` knows the paths; `records` and
+`places` are rows and names. Below `store` lies `catalogue`: tables (`schema`, `database`) and
+`journal`, told the same `changes`. `fsck`, `gc` and `rebuild` look after them; `lock` keeps them
+out of each other's way; `filesystem` knows a network disk.
 """
 
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.store.array_file import read_arrays, write_arrays
 from keshikaran.store.blobs import BlobStore
 from keshikaran.store.feature_rows import FeatureRows, StoredRows
-from keshikaran.store.features import FeatureCache, FeatureRecipe
+from keshikaran.store.features import FeatureCache
 from keshikaran.store.findings import ADVICE, LEFTOVERS, FsckFinding, FsckReport
 from keshikaran.store.fingerprints import Fingerprint, Fingerprints
 from keshikaran.store.fsck import check_store
@@ -30,6 +31,7 @@ from keshikaran.store.records import (
     LabelledImage,
     SetAside,
     SourceEntry,
+    SuspectedPair,
 )
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
@@ -59,6 +61,7 @@ __all__ = [
     "SourceEntry",
     "Store",
     "StoredRows",
+    "SuspectedPair",
     "Workspace",
     "check_store",
     "collect_garbage",

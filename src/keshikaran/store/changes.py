@@ -33,6 +33,9 @@ _STATEMENTS = {
     "pair": "INSERT OR IGNORE INTO duplicate_pairs"
     " (first, second, turn, scale, overlap, agreement, similarity, rules)"
     " VALUES (:first, :second, :turn, :scale, :overlap, :agreement, :similarity, :rules)",
+    "suspect": "INSERT OR IGNORE INTO suspected_pairs"
+    " (first, second, turn, scale, overlap, agreement, similarity, rules, spreads) VALUES"
+    " (:first, :second, :turn, :scale, :overlap, :agreement, :similarity, :rules, :spreads)",
     "group": "INSERT INTO group_members (image_id, group_id) VALUES (:image_id, :group_id)"
     " ON CONFLICT (image_id) DO UPDATE SET group_id = excluded.group_id"
     " WHERE group_id <> excluded.group_id",
@@ -65,6 +68,12 @@ _ROWS = (
         "pair",
         "SELECT first, second, turn, scale, overlap, agreement, similarity, rules"
         " FROM {}duplicate_pairs",
+        "first, second",
+    ),
+    (
+        "suspect",
+        "SELECT first, second, turn, scale, overlap, agreement, similarity, rules, spreads"
+        " FROM {}suspected_pairs",
         "first, second",
     ),
     ("group", "SELECT image_id, group_id FROM {}group_members", "image_id"),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from keshikaran.errors import ImageRefusedError
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION, ResizeMode
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.recipe import FeatureRecipe
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store.database import Database
 from keshikaran.store.feature_rows import FeatureRows
@@ -22,7 +22,6 @@ from keshikaran.types import (
     Float32Array,
     ImageId,
     IntArray,
-    Precision,
     UInt8Array,
     chunks_of,
 )
@@ -30,23 +29,6 @@ from keshikaran.types import (
 _QUERY_SIZE = 500
 _RANGE_SIZE = 5000
 _IF_DAMAGED = "Delete the file: it is a cache, and the next training fills it again."
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureRecipe:
-    """Everything that decides a feature's value, apart from the image.
-
-    Attributes:
-        backbone_digest: SHA-256 of the network's file.
-        precision: arithmetic it ran in.
-        resize_mode: how images got its shape.
-        pixel_contract: version of the decoding rules.
-    """
-
-    backbone_digest: str
-    precision: Precision
-    resize_mode: ResizeMode
-    pixel_contract: int = PIXEL_CONTRACT_VERSION
 
 
 class FeatureCache:

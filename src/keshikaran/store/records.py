@@ -96,12 +96,41 @@ class DuplicatePair:
 
 
 @dataclass(frozen=True, slots=True)
+class SuspectedPair:
+    """Two images that may be copies of one photograph: alike to a network, undecided by pixels.
+
+    Attributes:
+        first: the smaller image id.
+        second: the larger one.
+        turn: as in `DuplicatePair`, and so the next four; None where there is too little to
+            compare.
+        scale: of the second in the first's frame.
+        overlap: share of the smaller picture that both show.
+        agreement: share of the compared blocks that correlate.
+        similarity: the blocks' median correlation.
+        rules: version of the rules that found it.
+        spreads: how far the features' cosine lies outside that of different photographs, in
+            spreads of the latter.
+    """
+
+    first: ImageId
+    second: ImageId
+    turn: str | None
+    scale: float | None
+    overlap: float | None
+    agreement: float | None
+    similarity: float | None
+    rules: int
+    spreads: float
+
+
+@dataclass(frozen=True, slots=True)
 class SetAside:
     """A labelled image that takes no part, since it would leak, or contradicts what judges.
 
     Attributes:
         image_id: the image.
-        twin: a member of its group on a side that it must neither teach nor blur.
+        twin: a copy of it, known or suspected, on a side that it must neither teach nor blur.
         side: that side.
     """
 

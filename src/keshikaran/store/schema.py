@@ -183,6 +183,24 @@ CATALOGUE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # Pairs that may be copies: features are very alike, pixels could not tell.
+        """
+        CREATE TABLE suspected_pairs (
+            first TEXT NOT NULL REFERENCES images (image_id),
+            second TEXT NOT NULL REFERENCES images (image_id),
+            turn TEXT,
+            scale REAL,
+            overlap REAL,
+            agreement REAL,
+            similarity REAL,
+            rules INTEGER NOT NULL,
+            spreads REAL NOT NULL,
+            PRIMARY KEY (first, second),
+            CHECK (first < second)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (

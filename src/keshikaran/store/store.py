@@ -15,27 +15,26 @@ from keshikaran.store.blobs import BlobStore
 from keshikaran.store.catalogue import Catalogue, Changes
 from keshikaran.store.fingerprints import Fingerprints
 from keshikaran.store.groups import Groups
+from keshikaran.store.labelled import Labels
 from keshikaran.store.lock import use_workspace
 from keshikaran.store.places import place_of
-from keshikaran.store.recording import add_entry, add_image, collisions_of, find_again, say
+from keshikaran.store.recording import add_entry, add_image, collisions_of, find_again
 from keshikaran.store.records import (
     Added,
-    Contradiction,
     ImageRecord,
-    LabelEvent,
-    LabelledImage,
     SetAside,
     SourceEntry,
 )
 from keshikaran.store.suggested import Suggested
+from keshikaran.store.suspected import Suspected
 from keshikaran.store.visited import Visited
-from keshikaran.types import ImageId, Label, Refusal, Split, chunks_of
+from keshikaran.types import ImageId, Refusal, Split, chunks_of
 
 _QUERY_SIZE = 500
 
 
 class Store:
-    """Images, sources, labels, splits and refusals of one workspace.
+    """Images, sources, splits and refusals of one workspace; `labels` and others have the rest.
 
     Args:
         folder: the workspace. Created if missing.
@@ -54,10 +53,11 @@ class Store:
             self._lock.release()
             raise
         self._db = self._catalogue.database  # for reading, and for what the journal need not know
+        self.labels = Labels(self._catalogue)
         self.fingerprints = Fingerprints(self._db)
         self.visited = Visited(self._db)
         self.groups = Groups(self._catalogue)
-        self._labelled: tuple[int | None, list[LabelledImage]] | None = None
+        self.suspected = Suspected(self._catalogue)
         self.suggested = Suggested(self._catalogue)
 
     def __enter__(self) -> Store:
@@ -198,119 +198,6 @@ class Store:
                 for row in connection.execute("SELECT image_id FROM damaged_objects")
             }
 
-    # Labels
-
-    def label_by_person(
-        self, image_id: ImageId, value: Label | None, *, who: str, why: str
-    ) -> None:
-        """Append a person's word; None takes it back, so that what imports say holds again."""
-        with self._catalogue.changing() as changes:
-            say(changes, image_id, value, by="person", claim="", who=who, why=why, at=_now())
-
-    def label_many_by_person(
-        self, words: Sequence[tuple[ImageId, Label | None, str]], *, who: str
-    ) -> None:
-        """Append what a person says about many images, all of it or nothing.
-
-        Args:
-            words: image, label (None takes an earlier word back), and the reason.
-            who: the person.
-        """
-        now = _now()
-        with self._catalogue.changing() as changes:
-            for image_id, value, why in words:
-                say(changes, image_id, value, by="person", claim="", who=who, why=why, at=now)
-
-    def label_history(self, image_id: ImageId) -> list[LabelEvent]:
-        """Everything that was ever said about an image, the oldest first."""
-        with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT value, kind, claim, who, why, at FROM label_events"
-                " WHERE image_id = ? ORDER BY id",
-                (image_id,),
-            )
-            return [LabelEvent(*row) for row in rows]
-
-    def labels_by_people(self) -> dict[ImageId, Label]:
-        """Labels that are a person's word, as long as it holds."""
-        with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
-            )
-            return {ImageId(image_id): value for image_id, value in rows}
-
-    def settled_labels(self) -> dict[ImageId, Label]:
-        """Labels that a person confirmed or corrected: their word on an image that had one."""
-        with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT image_id, value FROM claims WHERE kind = 'person' AND value IS NOT NULL"
-                " AND EXISTS (SELECT 1 FROM label_events AS before"
-                " WHERE before.image_id = claims.image_id AND before.id < claims.event_id"
-                " AND before.value IS NOT NULL)"
-            )
-            return {ImageId(image_id): value for image_id, value in rows}
-
-    def retract_claim(self, image_id: ImageId, claim: str, *, who: str, why: str) -> None:
-        """Append that an imported claim no longer holds."""
-        with self._catalogue.changing() as changes:
-            say(changes, image_id, None, by="import", claim=claim, who=who, why=why, at=_now())
-
-    def labelled_images(self) -> list[LabelledImage]:
-        """All images with a usable label, in the order their first label arrived."""
-        with self._db.reading() as connection:
-            # What people and imports said is only ever added to: its last line names it all.
-            (last,) = connection.execute("SELECT MAX(id) FROM label_events").fetchone()
-            if self._labelled is None or self._labelled[0] != last:
-                rows = connection.execute(
-                    "SELECT image_id, object_id, value FROM labels JOIN images USING (image_id)"
-                    " WHERE value IS NOT NULL ORDER BY position"
-                )
-                found = [LabelledImage(ImageId(i), o, v) for i, o, v in rows]
-                self._labelled = (last, found)
-            return list(self._labelled[1])
-
-    def labels_of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, Label]:
-        """Labels of those of `image_ids` that have a usable one.
-
-        The view `labels` says the same of all images, in the time that takes.
-        """
-        words: dict[ImageId, dict[str, Label | None]] = {}
-        with self._db.reading() as connection:
-            for part in chunks_of(len(image_ids), _QUERY_SIZE):
-                ids = image_ids[part]
-                marks = ",".join("?" * len(ids))
-                rows = connection.execute(
-                    "SELECT image_id, claim, value FROM label_events"
-                    f" WHERE image_id IN ({marks}) ORDER BY id",
-                    ids,
-                )
-                for image_id, claim, value in rows:
-                    words.setdefault(ImageId(image_id), {})[claim] = value
-        labels = {image_id: _label_of(claims) for image_id, claims in words.items()}
-        return {image_id: label for image_id, label in labels.items() if label is not None}
-
-    def unlabelled_images(self) -> list[ImageId]:
-        """Images of which nobody says anything, ascending; contradictory ones are none of them."""
-        with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT image_id FROM images WHERE image_id NOT IN"
-                " (SELECT image_id FROM labels WHERE value IS NOT NULL OR contradictory)"
-                " ORDER BY image_id"
-            )
-            return [ImageId(row[0]) for row in rows]
-
-    def contradictions(self) -> list[Contradiction]:
-        """Images that imports label both ways and no person has decided."""
-        sides: dict[ImageId, tuple[list[str], list[str]]] = {}
-        with self._db.reading() as connection:
-            rows = connection.execute(
-                "SELECT image_id, claim, claims.value FROM claims JOIN labels USING (image_id)"
-                " WHERE contradictory AND claims.value IS NOT NULL ORDER BY image_id, claim"
-            )
-            for image_id, claim, value in rows:
-                sides.setdefault(ImageId(image_id), ([], []))[value].append(claim)
-        return [Contradiction(i, tuple(zero), tuple(one)) for i, (zero, one) in sides.items()]
-
     # Splits
 
     def assign_splits(
@@ -415,14 +302,6 @@ class Store:
                 Refusal(place_of(root, entry), "import", reason, detail)
                 for root, entry, reason, detail in rows
             ]
-
-
-def _label_of(claims: dict[str, Label | None]) -> Label | None:
-    """What the last word of each claim amounts to; a person's claim has no name."""
-    if (word := claims.get("")) is not None:
-        return word
-    values = {value for value in claims.values() if value is not None}
-    return values.pop() if len(values) == 1 else None
 
 
 def _now() -> str:
