@@ -11,6 +11,7 @@ import numpy as np
 from keshikaran.errors import NotEnoughImagesError
 from keshikaran.head import Head, predict_proba
 from keshikaran.metrics import ScoredSet
+from keshikaran.rows import FeatureRows, take
 from keshikaran.types import (
     SPLITS,
     Float32Array,
@@ -55,10 +56,10 @@ class Dataset:
         """Numbers of the images on one side, ascending."""
         return np.flatnonzero([value == side for value in self.sides])
 
-    def part(self, side: Split) -> tuple[Float32Array, LabelArray]:
+    def part(self, side: Split) -> tuple[FeatureRows, LabelArray]:
         """First views and labels of one side: float32 [m, D], int8 [m]."""
         rows = self.rows(side)
-        return self.features[self.starts[rows]], self.labels[rows]
+        return take(self.features, self.starts[rows]), self.labels[rows]
 
     def scores(self, head: Head) -> Float64Array:
         """What `head` says of each image: the highest of its views, float64 [n]."""
@@ -81,8 +82,7 @@ class Dataset:
 
     def prevalence(self) -> float:
         """Share of objectionable images among those that train."""
-        _, labels = self.part("train")
-        return float(labels.mean())
+        return float(self.labels[self.rows("train")].mean())
 
     def digest(self) -> str:
         """SHA-256 over every image id, label and side."""

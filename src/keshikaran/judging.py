@@ -97,9 +97,7 @@ def terms_of(manifest: Manifest) -> Terms:
 
 def _judging_images(tools: Tools, progress: Progress) -> tuple[FeatureTable, Dataset]:
     store = tools.store
-    labels: dict[ImageId, Label] = {
-        image.image_id: image.label for image in store.labels.images()
-    }
+    labels: dict[ImageId, Label] = {image.image_id: image.label for image in store.labels.images()}
     sides = {i: side for i, side in store.splits().items() if side in _JUDGING and i in labels}
     features = featurize(store, tools.cache, tools.featurizer, list(sides), progress)
     data = make_dataset(features.image_ids, features.matrix, labels, sides, features.starts)

@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from keshikaran.rows import StandardRows
 from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
 
 _Minimizer = Callable[..., Any]
@@ -28,6 +29,8 @@ _TALL = 4  # rows for each column, from which curvature is worth its price
 _MANY_LOOKS = 10  # at the rows: the curvature known no longer fits
 _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
 _SOME = 4
+_SHAPE_ROWS = 128_000  # and a hundred a column: more would tell no more of the shape
+_SHAPE_RATIO = 100
 _ROUNDING = float(np.finfo(np.float32).eps)
 _ROWS = 2_048
 _CACHED_ROWS = 256  # they stay in a processor's cache for both products
@@ -39,11 +42,12 @@ class LogisticRegression:
     Keeps what it learned about the loss's shape from one call of `solve` to the next.
 
     Args:
-        x: rows [n, D], float32 for speed or float64 for the last digits.
+        x: rows [n, D], float32 for speed or float64 for the last digits; they may be too many to
+            hold.
         y: labels 0 or 1, [n].
     """
 
-    def __init__(self, x: FloatArray, y: LabelArray) -> None:
+    def __init__(self, x: FloatArray | StandardRows, y: LabelArray) -> None:
         self._x = x
         self._signs: Float64Array = np.where(y == 1, -1.0, 1.0)
         self._minimize = load_minimizer()
@@ -141,7 +145,7 @@ class LogisticRegression:
         weights, bias = values[:-1].astype(self._x.dtype), float(values[-1])
 
         def part(rows: slice) -> tuple[float, FloatArray, float]:
-            x, signs = self._x[rows], self._signs[rows]
+            x, signs = np.asarray(self._x[rows]), self._signs[rows]
             margins = signs * ((x @ weights).astype(np.float64) + bias)
             slopes = signs * sigmoid(margins) / len(self._x)
             loss = float(np.logaddexp(0.0, margins).sum())
@@ -163,11 +167,12 @@ class LogisticRegression:
 
         Products in single precision: a rough shape is enough. Returns float64 [D + 1, D + 1].
         """
+        every = max(every, len(self._x) // max(_SHAPE_ROWS, _SHAPE_RATIO * len(values)))
         x = self._x[::every]
         weights, bias = values[:-1].astype(self._x.dtype), values[-1]
 
         def part(rows: slice) -> Float32Array:
-            some = x[rows]
+            some = np.asarray(x[rows])
             p = sigmoid((some @ weights).astype(np.float64) + bias)
             heights = np.sqrt(np.maximum(p * (1 - p), _LEAST_WEIGHT)).astype(np.float32)
             weighted = np.empty((len(some), len(values)), dtype=np.float32)
