@@ -21,6 +21,7 @@ from keshikaran.rows import (
     TableRows,
     is_large,
     pieces,
+    product,
     standardised,
     standardised_roughly,
 )
@@ -34,7 +35,6 @@ _NEAR_TOLERANCE = 1e-5
 _FINAL_TOLERANCE = 1e-8
 _CONSTANT = 1e-7
 _ROWS = 512  # as many as stay in the processor's cache
-_SCORED_ROWS = 16_384  # 160 MB in double precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +226,7 @@ def best_step(steps: Sequence[FitStep]) -> int:
 
 def decision_function(head: Head, features: TableRows) -> Float64Array:
     """Logits, float64 [n], of features [n, D]."""
-    logits = np.empty(len(features))
-    for part, rows in pieces(features, _SCORED_ROWS):
-        logits[part] = rows.astype(np.float64, copy=False) @ head.weights
-    logits += head.bias
+    logits = product(features, head.weights) + head.bias
     return logits if head.bend is None else bent(logits, head.bend)
 
 

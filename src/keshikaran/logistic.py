@@ -9,16 +9,17 @@ some forty. Where it ends is the same: the problem is convex.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import starmap
 from typing import Any, cast
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from keshikaran.rows import StandardRows
+from keshikaran.rows import StandardRows, pieces, raw_pieces
 from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
 
 _Minimizer = Callable[..., Any]
@@ -142,25 +143,40 @@ class LogisticRegression:
     def _loss_and_gradient(
         self, values: Float64Array, strength: float
     ) -> tuple[float, Float64Array]:
-        weights, bias = values[:-1].astype(self._x.dtype), float(values[-1])
+        weights, bias = self._raw(values)
 
-        def part(rows: slice) -> tuple[float, FloatArray, float]:
-            x, signs = np.asarray(self._x[rows]), self._signs[rows]
+        def part(rows: slice, x: FloatArray) -> tuple[float, FloatArray, float]:
+            signs = self._signs[rows]
             margins = signs * ((x @ weights).astype(np.float64) + bias)
             slopes = signs * sigmoid(margins) / len(self._x)
             loss = float(np.logaddexp(0.0, margins).sum())
             return loss, slopes.astype(x.dtype) @ x, float(slopes.sum())
 
         total, gradient = 0.0, np.zeros(len(values))
-        for loss, slope, last in map(part, chunks_of(len(self._x), _CACHED_ROWS)):
+        for loss, slope, last in starmap(part, self._pieces()):
             total += loss
             gradient[:-1] += slope
             gradient[-1] += last
+        if isinstance(self._x, StandardRows):
+            gradient[:-1] = (gradient[:-1] - gradient[-1] * self._x.mean) / self._x.scale
         gradient[:-1] += strength * values[:-1]
         self._gradient = gradient
         self._looks += 1
         penalty = 0.5 * strength * float(values[:-1] @ values[:-1])
         return total / len(self._x) + penalty, gradient
+
+    def _raw(self, values: Float64Array) -> tuple[FloatArray, float]:
+        """Weights and bias for rows as `_pieces` gives them."""
+        weights, bias = values[:-1], float(values[-1])
+        if isinstance(self._x, StandardRows):  # moved into the weights: cheaper than into the rows
+            weights = weights / self._x.scale
+            bias -= float(self._x.mean @ weights)
+        return weights.astype(self._x.dtype), bias
+
+    def _pieces(self) -> Iterator[tuple[slice, FloatArray]]:
+        if isinstance(self._x, StandardRows):
+            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype)
+        return pieces(self._x, _CACHED_ROWS)
 
     def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:
         """Second derivatives of the mean log-loss over every so manieth row.

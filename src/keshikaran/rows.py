@@ -16,6 +16,7 @@ from keshikaran.types import Float32Array, Float64Array, FloatArray, IntArray, c
 
 LARGE_CELLS = 1 << 27  # 512 MB in single precision; 100,000 rows of the usual width
 _ROWS = 512  # as many as stay in the processor's cache
+_SCORED_ROWS = 16_384  # 160 MB in double precision
 
 Key = slice | np.ndarray[Any, Any]
 """Which rows: a slice, numbers, or a bool for each."""
@@ -26,22 +27,22 @@ class Rows:
 
     Args:
         table: float32 [R, D].
-        numbers: int64 [n], rows of it.
+        numbers: int64 [n], rows of it, at most R.
     """
 
     def __init__(self, table: Float32Array, numbers: IntArray) -> None:
-        self._table, self._numbers = table, numbers
+        self.table, self.numbers = table, numbers
         self.shape: tuple[int, ...] = (len(numbers), table.shape[1])
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self.numbers)
 
     def __getitem__(self, key: Key) -> FeatureRows:
-        return take(self._table, self._numbers[key])
+        return take(self.table, self.numbers[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
         """All of them, for those who cannot do with less."""
-        return np.asarray(self._table[self._numbers], dtype=dtype)
+        return np.asarray(self.table[self.numbers], dtype=dtype)
 
 
 FeatureRows = Float32Array | Rows
@@ -65,27 +66,27 @@ class StandardRows:
         scale: Float64Array,
         dtype: Any,  # noqa: ANN401
     ) -> None:
-        self._rows, self._mean, self._scale = rows, mean, scale
+        self.rows, self.mean, self.scale = rows, mean, scale
         self.dtype = np.dtype(dtype)
         self.shape = rows.shape
         self._narrow = (mean.astype(np.float32), (1 / scale).astype(np.float32))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.rows)
 
     def __getitem__(self, key: Key) -> FloatArray | StandardRows:
-        rows = self._rows[key]
+        rows = self.rows[key]
         if is_large(rows):
-            return StandardRows(rows, self._mean, self._scale, self.dtype)
+            return StandardRows(rows, self.mean, self.scale, self.dtype)
         return self._made(np.asarray(rows))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
         """All of them, for those who cannot do with less."""
-        return self._made(np.asarray(self._rows)).astype(dtype or self.dtype, copy=False)
+        return self._made(np.asarray(self.rows)).astype(dtype or self.dtype, copy=False)
 
     def _made(self, rows: Float32Array) -> FloatArray:
         if self.dtype == np.float64:
-            return _in_double(rows, self._mean, self._scale)
+            return _in_double(rows, self.mean, self.scale)
         mean, factor = self._narrow
         z = rows - mean
         z *= factor
@@ -93,7 +94,7 @@ class StandardRows:
 
     def astype(self, dtype: Any) -> StandardRows:  # noqa: ANN401
         """The same in another precision."""
-        return StandardRows(self._rows, self._mean, self._scale, dtype)
+        return StandardRows(self.rows, self.mean, self.scale, dtype)
 
 
 TableRows = FloatArray | Rows | StandardRows
@@ -124,6 +125,39 @@ def pieces(rows: TableRows, size: int) -> Iterator[tuple[slice, FloatArray]]:
     """Slices and the arrays there, in order, at most `size` rows each."""
     for part in chunks_of(len(rows), size):
         yield part, np.asarray(rows[part])
+
+
+def raw_pieces(
+    rows: FloatArray | Rows, size: int, dtype: np.dtype[Any]
+) -> Iterator[tuple[slice, FloatArray]]:
+    """As `pieces`, in a precision; a piece is overwritten by the next one."""
+    room = np.empty((size, rows.shape[1]), dtype=np.float32)
+    wide = np.empty((size, rows.shape[1]), dtype=dtype)
+    for part in chunks_of(len(rows), size):
+        count = part.stop - part.start
+        if isinstance(rows, Rows):
+            numbers = rows.numbers[part]
+            piece = np.take(rows.table, numbers, axis=0, out=room[:count], mode="clip")
+        else:
+            piece = rows[part]
+        if piece.dtype != dtype:
+            wide[:count] = piece
+        yield part, piece if piece.dtype == dtype else wide[:count]
+
+
+def product(rows: TableRows, weights: Float64Array) -> Float64Array:
+    """Each row's scalar product with `weights`, float64 [n]."""
+    if isinstance(rows, StandardRows):
+        own = weights / rows.scale
+        return product(rows.rows, own) - float(rows.mean @ own)
+    result = np.empty(len(rows))
+    if is_large(rows):
+        for part, some in raw_pieces(rows, _ROWS, weights.dtype):
+            result[part] = some @ weights
+        return result
+    for part, some in pieces(rows, _SCORED_ROWS):
+        result[part] = some.astype(np.float64, copy=False) @ weights
+    return result
 
 
 def standardised(
