@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,14 @@ from keshikaran.candidates import find_candidates
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import Decoder, PixelSpec
 from keshikaran.sketches import sketch_of
-from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store, SuspectedPair
+from keshikaran.store import (
+    DuplicatePair,
+    FeatureCache,
+    FeatureRecipe,
+    Store,
+    SuspectedPair,
+    room_for,
+)
 from keshikaran.types import (
     Float32Array,
     GroupId,
@@ -133,6 +142,7 @@ def group_images(
             _sketches(sources, image_ids, extensions),
             np.array([image_id in new for image_id in image_ids], dtype=bool),
             _apart(image_ids, groups.of_images()),
+            sources.store.folder,
         )
         thumbnails = thumbnails_of(sources, image_ids, extensions)
         candidates, findings = _search(images, thumbnails, progress or SilentProgress())
@@ -155,13 +165,17 @@ def group_images(
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """What is known of all images: id, features, sketch, whether new, whether no known copy."""
+    """What is known of all images: id, features, sketch, whether new, whether no known copy.
+
+    What is too large for memory goes into `folder`.
+    """
 
     image_ids: Sequence[ImageId]
     features: Float32Array
     sketches: UInt8Array
     fresh: np.ndarray
     apart: np.ndarray
+    folder: Path
 
 
 def _search(
@@ -175,7 +189,8 @@ def _search(
     findings: list[Finding] = []
     apart = images.apart.copy()
     for _ in range(_SEARCHES):
-        found = find_candidates(images.features, images.sketches, images.fresh, apart)
+        parts = (images.features, images.sketches, images.fresh)
+        found = find_candidates(*parts, apart, partial(room_for, folder=images.folder))
         candidates = [one for one in found if (one.first, one.second) not in seen]
         seen.update((one.first, one.second) for one in candidates)
         with progress.task("compare", len(candidates)) as task:

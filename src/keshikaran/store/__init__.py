@@ -33,6 +33,7 @@ from keshikaran.store.records import (
     SourceEntry,
     SuspectedPair,
 )
+from keshikaran.store.scratch import room_for
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
 from keshikaran.store.workspace import Workspace, workspace_folder
@@ -70,6 +71,7 @@ __all__ = [
     "read_arrays",
     "rebuild_catalogue",
     "rebuild_journal",
+    "room_for",
     "update_skipped",
     "workspace_folder",
     "write_arrays",
