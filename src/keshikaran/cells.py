@@ -113,8 +113,9 @@ def meetings(rows: Drawn, columns: Drawn) -> Iterator[tuple[IntArray, IntArray]]
             yield numbers, others
             continue
         for part in chunks_of(len(numbers), MEMBERS):
-            low, high = likeness[part][-1], likeness[part][0]
-            middle = np.searchsorted(-their_likeness, -(low + high) / 2)
+            middle = (part.start + part.stop) // 2
+            if rows is not columns:
+                middle = int(np.searchsorted(-their_likeness, -likeness[middle]))
             yield numbers[part], others[max(0, middle - MEMBERS) : middle + MEMBERS]
 
 
