@@ -25,6 +25,7 @@ _ALL_WITH_ALL = 50_000**2
 _FIT_ROWS = 20_000
 _SPREAD_ROWS = 1_000
 _BLOCK_CELLS = 1 << 24
+_CELL_ROWS = 512
 _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
@@ -231,14 +232,15 @@ _Block = tuple[IntArray, IntArray | slice]
 
 def _blocks(fresh: np.ndarray, rows: Drawn | None, columns: Drawn | None) -> Iterator[_Block]:
     """Each fresh row with every column, or with those in its cells; more at once would not fit."""
+    numbers = np.flatnonzero(fresh)
+    some_are_old = len(numbers) < len(fresh)
     if rows is not None and columns is not None:
         for own, others in meetings(rows, columns):
             own = own[fresh[own]]
-            for part in chunks_of(len(own), max(1, _BLOCK_CELLS // max(1, len(others)))):
-                yield own[part], others
+            for part in chunks_of(len(own), _CELL_ROWS):
+                end = len(fresh) if some_are_old else int(own[part][-1])
+                yield own[part], others[: np.searchsorted(others, end)]
         return
-    numbers = np.flatnonzero(fresh)
-    some_are_old = len(numbers) < len(fresh)
     for part in chunks_of(len(numbers), max(1, _BLOCK_CELLS // len(fresh))):
         own = numbers[part]
         yield own, slice(0, len(fresh) if some_are_old else int(own[-1]))

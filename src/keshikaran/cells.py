@@ -15,7 +15,7 @@ import numpy as np
 
 from keshikaran.types import Float32Array, IntArray, chunks_of
 
-MEMBERS = 4_096
+MEMBERS = 2_048
 """Of a cell, on average."""
 
 _CHOICES = 3
@@ -97,7 +97,9 @@ def draw(rows: Float32Array, centres: Centres) -> Drawn:
 
 
 def meetings(rows: Drawn, columns: Drawn) -> Iterator[tuple[IntArray, IntArray]]:
-    """Numbers of rows, and of the columns to compare them with; a pair may meet more than once.
+    """Numbers of rows, and of the columns to compare them with, both ascending.
+
+    A pair may meet more than once.
 
     A cell of more than four times the usual size, as blank pictures make it, is cut into windows
     of rows that are equally like its centre.
@@ -110,13 +112,14 @@ def meetings(rows: Drawn, columns: Drawn) -> Iterator[tuple[IntArray, IntArray]]
     for cell, (numbers, likeness) in of_rows.items():
         others, their_likeness = of_columns.get(cell, (numbers[:0], likeness[:0]))
         if max(len(numbers), len(others)) <= _LARGEST * MEMBERS:
-            yield numbers, others
+            yield np.sort(numbers), np.sort(others)
             continue
         for part in chunks_of(len(numbers), MEMBERS):
             middle = (part.start + part.stop) // 2
             if rows is not columns:
                 middle = int(np.searchsorted(-their_likeness, -likeness[middle]))
-            yield numbers[part], others[max(0, middle - MEMBERS) : middle + MEMBERS]
+            others_near = others[max(0, middle - MEMBERS) : middle + MEMBERS]
+            yield np.sort(numbers[part]), np.sort(others_near)
 
 
 def _by_cell(drawn: Drawn) -> dict[int, tuple[IntArray, Float32Array]]:

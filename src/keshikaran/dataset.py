@@ -47,7 +47,7 @@ class Dataset:
     """
 
     image_ids: list[ImageId]
-    features: Float32Array
+    features: FeatureRows
     starts: IntArray
     labels: LabelArray
     sides: list[Split]
@@ -109,11 +109,12 @@ def make_dataset(
     """
     starts = np.arange(len(image_ids)) if starts is None else starts
     kept = [image_id for image_id in image_ids if image_id in sides]
+    rows: FeatureRows = features
     if len(kept) < len(image_ids):
-        features, starts = _rows_of(image_ids, features, starts, set(kept))
+        rows, starts = _rows_of(image_ids, features, starts, set(kept))
     return Dataset(
         kept,
-        features,
+        rows,
         starts,
         np.array([labels[image_id] for image_id in kept], dtype=np.int8),
         [sides[image_id] for image_id in kept],
@@ -122,12 +123,13 @@ def make_dataset(
 
 def _rows_of(
     image_ids: Sequence[ImageId], features: Float32Array, starts: IntArray, kept: set[ImageId]
-) -> tuple[Float32Array, IntArray]:
+) -> tuple[FeatureRows, IntArray]:
     """The rows of the images that stay, and where each one's begin."""
     views = np.diff(np.append(starts, len(features)))
     stays = np.array([image_id in kept for image_id in image_ids], dtype=bool)
     ends = np.cumsum(views[stays])
-    return features[np.repeat(stays, views)], (ends - views[stays]).astype(np.int64)
+    rows = take(features, np.flatnonzero(np.repeat(stays, views)))
+    return rows, (ends - views[stays]).astype(np.int64)
 
 
 def check_counts(counts: SplitCounts, hint: str = "") -> None:

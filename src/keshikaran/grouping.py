@@ -25,7 +25,8 @@ from keshikaran.alignment import (
 from keshikaran.candidates import find_candidates
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import Decoder, PixelSpec
-from keshikaran.sketches import sketch_of
+from keshikaran.rows import take
+from keshikaran.sketches import SKETCH_SIDE, sketch_of
 from keshikaran.store import (
     DuplicatePair,
     FeatureCache,
@@ -246,25 +247,27 @@ def _features(sources: Sources, known: FirstViews, image_ids: Sequence[ImageId])
         return known.features
     dim = known.features.shape[1]
     _, matrix, starts = sources.cache.read(sources.recipe, image_ids, dim)
-    rows: Float32Array = matrix[starts]
-    return rows
+    return np.asarray(take(matrix, starts))
 
 
 def _sketches(
     sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
 ) -> UInt8Array:
     """Sketches of all, uint8 [n, S, S]; those that the cache lacks are made."""
-    found = sources.cache.sketches(sources.recipe, image_ids)
-    lacking = [image_id for image_id in image_ids if image_id not in found]
-    for part in chunks_of(len(lacking), _SKETCHES_AT_ONCE):
-        views = _decoded(sources, lacking[part], extensions, sources.spec)
-        made = [
-            (image_id, sketch_of(np.zeros((1, 1, 3), np.uint8) if view is None else view))
-            for image_id, view in zip(lacking[part], views, strict=True)
-        ]
-        sources.cache.put_sketches(sources.recipe, made)
-        found.update(made)
-    return np.stack([found[image_id] for image_id in image_ids])
+    sketches = np.empty((len(image_ids), SKETCH_SIDE, SKETCH_SIDE), dtype=np.uint8)
+    for part in chunks_of(len(image_ids), _SKETCHES_AT_ONCE):
+        found = sources.cache.sketches(sources.recipe, image_ids[part])
+        lacking = [image_id for image_id in image_ids[part] if image_id not in found]
+        if lacking:
+            views = _decoded(sources, lacking, extensions, sources.spec)
+            made = [
+                (image_id, sketch_of(np.zeros((1, 1, 3), np.uint8) if view is None else view))
+                for image_id, view in zip(lacking, views, strict=True)
+            ]
+            sources.cache.put_sketches(sources.recipe, made)
+            found.update(made)
+        sketches[part] = np.stack([found[image_id] for image_id in image_ids[part]])
+    return sketches
 
 
 def thumbnails_of(

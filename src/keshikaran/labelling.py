@@ -19,6 +19,7 @@ from keshikaran.learning_curve import LearningCurve, Sample, learning_curve
 from keshikaran.preparation import Prepared, Tools, open_cached_tools, prepare
 from keshikaran.prevalence import Prevalence, estimate_prevalence
 from keshikaran.report import ContactSheet, SheetImage, SheetSection
+from keshikaran.rows import take
 from keshikaran.split import seed_side, stored_scheme
 from keshikaran.store import Store, Workspace, group_of
 from keshikaran.suggest import (
@@ -317,7 +318,7 @@ def _curve(so_far: _SoFar, picked: set[ImageId]) -> LearningCurve | None:
     rows = np.flatnonzero([side != "test" for side in data.sides])
     ids = [data.image_ids[row] for row in rows]
     sample = Sample(
-        data.features[data.starts[rows]],
+        np.asarray(take(data.features, data.starts[rows])),
         data.labels[rows],
         [group_of(image_id, so_far.groups) for image_id in ids],
         np.array([data.sides[row] == "train" for row in rows], dtype=bool),

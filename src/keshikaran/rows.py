@@ -106,13 +106,15 @@ def is_large(rows: TableRows) -> bool:
     return rows.shape[0] * rows.shape[1] > LARGE_CELLS
 
 
-def take(table: Float32Array, numbers: IntArray) -> FeatureRows:
+def take(table: FeatureRows, numbers: IntArray) -> FeatureRows:
     """Rows of a table: the table itself where that is all of them in order, else a copy if small.
 
     Args:
         table: float32 [R, D].
         numbers: int64 [n].
     """
+    if isinstance(table, Rows):
+        return take(table.table, table.numbers[numbers])
     if len(numbers) == len(table) and (numbers == np.arange(len(table))).all():
         return table
     if len(numbers) * table.shape[1] > LARGE_CELLS:
