@@ -35,7 +35,7 @@ def with_copies() -> tuple[Float32Array, UInt8Array, set[tuple[int, int]]]:
 @pytest.fixture
 def small_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every store be too large to compare all with all."""
-    monkeypatch.setattr(candidates, "_ALL_WITH_ALL", 0)
+    monkeypatch.setattr(candidates, "ALL_WITH_ALL", 0)
     monkeypatch.setattr(cells, "MEMBERS", 128)
 
 
@@ -60,7 +60,7 @@ def test_only_pairs_with_a_new_image_are_looked_at() -> None:
 
 def test_cells_find_nothing_that_comparing_all_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = found(np.ones(IMAGES, dtype=bool))
-    monkeypatch.setattr(candidates, "_ALL_WITH_ALL", 0)
+    monkeypatch.setattr(candidates, "ALL_WITH_ALL", 0)
     monkeypatch.setattr(cells, "MEMBERS", 10 * IMAGES)
     assert found(np.ones(IMAGES, dtype=bool)) == everything
 

@@ -19,7 +19,7 @@ from keshikaran.alignment import TURNS, Turn, inverse, turned
 from keshikaran.cells import Drawn, draw, make_centres, meetings
 from keshikaran.types import Float32Array, IntArray, UInt8Array, chunks_of
 
-_ALL_WITH_ALL = 50_000**2
+ALL_WITH_ALL = 50_000**2
 """New images times images, up to which every pair is looked at."""
 
 _FIT_ROWS = 20_000
@@ -103,7 +103,7 @@ def find_candidates(
     rows = _unit(_whitened(features, np.flatnonzero(apart), room))
     spread = _spread(rows, rows)
     found: dict[tuple[int, int], dict[Turn, None]] = {}
-    many = int(fresh.sum()) * len(fresh) > _ALL_WITH_ALL
+    many = int(fresh.sum()) * len(fresh) > ALL_WITH_ALL
     # Cells are of features as they are: copies are close there, and photographs form clusters.
     drawn = draw(features, make_centres(features)) if many else None
     for pair in _by_features(rows, spread, fresh, drawn):
