@@ -11,7 +11,7 @@ import numpy as np
 from keshikaran.errors import NotEnoughImagesError
 from keshikaran.head import Head, predict_proba
 from keshikaran.metrics import ScoredSet
-from keshikaran.rows import FeatureRows, take
+from keshikaran.rows import Features, take
 from keshikaran.types import (
     SPLITS,
     Float32Array,
@@ -47,7 +47,7 @@ class Dataset:
     """
 
     image_ids: list[ImageId]
-    features: FeatureRows
+    features: Features
     starts: IntArray
     labels: LabelArray
     sides: list[Split]
@@ -56,7 +56,7 @@ class Dataset:
         """Numbers of the images on one side, ascending."""
         return np.flatnonzero([value == side for value in self.sides])
 
-    def part(self, side: Split) -> tuple[FeatureRows, LabelArray]:
+    def part(self, side: Split) -> tuple[Features, LabelArray]:
         """First views and labels of one side: float32 [m, D], int8 [m]."""
         rows = self.rows(side)
         return take(self.features, self.starts[rows]), self.labels[rows]
@@ -109,7 +109,7 @@ def make_dataset(
     """
     starts = np.arange(len(image_ids)) if starts is None else starts
     kept = [image_id for image_id in image_ids if image_id in sides]
-    rows: FeatureRows = features
+    rows: Features = features
     if len(kept) < len(image_ids):
         rows, starts = _rows_of(image_ids, features, starts, set(kept))
     return Dataset(
@@ -123,7 +123,7 @@ def make_dataset(
 
 def _rows_of(
     image_ids: Sequence[ImageId], features: Float32Array, starts: IntArray, kept: set[ImageId]
-) -> tuple[FeatureRows, IntArray]:
+) -> tuple[Features, IntArray]:
     """The rows of the images that stay, and where each one's begin."""
     views = np.diff(np.append(starts, len(features)))
     stays = np.array([image_id in kept for image_id in image_ids], dtype=bool)

@@ -16,7 +16,7 @@ from keshikaran.logistic import LogisticRegression, one_thread, softplus
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
 from keshikaran.rows import (
-    FeatureRows,
+    Features,
     StandardRows,
     TableRows,
     is_large,
@@ -104,9 +104,9 @@ class FitResult:
 
 
 def fit_head(
-    x_train: FeatureRows,
+    x_train: Features,
     y_train: LabelArray,
-    x_validation: FeatureRows,
+    x_validation: Features,
     y_validation: LabelArray,
     grid: Sequence[float] = C_GRID,
 ) -> FitResult:
@@ -133,7 +133,7 @@ def fit_head(
     return FitResult(_fold(_head(found), mean, scale), chosen, steps)
 
 
-def fit_roughly(x: FeatureRows, y: LabelArray, c: float) -> Head:
+def fit_roughly(x: Features, y: LabelArray, c: float) -> Head:
     """Fit in single precision with a given regularisation: good to three digits of a score.
 
     For questions that take many fits. The rest is as in `fit_head`.
@@ -165,7 +165,7 @@ class RoughFits:
         near: a head that fits all of them; None starts from nothing.
     """
 
-    def __init__(self, x: FeatureRows, y: LabelArray, c: float, near: Head | None = None) -> None:
+    def __init__(self, x: Features, y: LabelArray, c: float, near: Head | None = None) -> None:
         self._mean, self._scale = _scaling(x)
         self._z = standardised_roughly(x, self._mean, self._scale)
         self._y, self._c = y, c
@@ -257,7 +257,7 @@ def measure_step(
     )
 
 
-def _mean(x: FeatureRows) -> Float64Array:
+def _mean(x: Features) -> Float64Array:
     if isinstance(x, np.ndarray) and not is_large(x):
         mean: Float64Array = x.mean(axis=0, dtype=np.float64)
         return mean
@@ -267,7 +267,7 @@ def _mean(x: FeatureRows) -> Float64Array:
     return total / len(x)
 
 
-def _scaling(x: FeatureRows) -> tuple[Float64Array, Float64Array]:
+def _scaling(x: Features) -> tuple[Float64Array, Float64Array]:
     """Centre and scale of each feature.
 
     Pareto scaling (van den Berg et al. 2006, "Centering, scaling, and transformations"): the

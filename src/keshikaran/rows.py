@@ -37,7 +37,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, key: Key) -> FeatureRows:
+    def __getitem__(self, key: Key) -> Features:
         return take(self.table, self.numbers[key])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:  # noqa: ANN401
@@ -45,7 +45,7 @@ class Rows:
         return np.asarray(self.table[self.numbers], dtype=dtype)
 
 
-FeatureRows = Float32Array | Rows
+Features = Float32Array | Rows
 """Features [n, D]: an array, or what can be cut into arrays."""
 
 
@@ -61,7 +61,7 @@ class StandardRows:
 
     def __init__(
         self,
-        rows: FeatureRows,
+        rows: Features,
         mean: Float64Array,
         scale: Float64Array,
         dtype: Any,  # noqa: ANN401
@@ -106,7 +106,7 @@ def is_large(rows: TableRows) -> bool:
     return rows.shape[0] * rows.shape[1] > LARGE_CELLS
 
 
-def take(table: FeatureRows, numbers: IntArray) -> FeatureRows:
+def take(table: Features, numbers: IntArray) -> Features:
     """Rows of a table: the table itself where that is all of them in order, else a copy if small.
 
     Args:
@@ -163,7 +163,7 @@ def product(rows: TableRows, weights: Float64Array) -> Float64Array:
 
 
 def standardised(
-    rows: FeatureRows, mean: Float64Array, scale: Float64Array
+    rows: Features, mean: Float64Array, scale: Float64Array
 ) -> Float64Array | StandardRows:
     """Rows minus `mean`, over `scale`, in double precision.
 
@@ -175,7 +175,7 @@ def standardised(
 
 
 def standardised_roughly(
-    rows: FeatureRows, mean: Float64Array, scale: Float64Array
+    rows: Features, mean: Float64Array, scale: Float64Array
 ) -> Float32Array | StandardRows:
     """The same in single precision."""
     if is_large(rows):

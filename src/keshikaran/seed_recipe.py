@@ -11,7 +11,7 @@ import numpy as np
 
 from keshikaran.head import FitResult, FitStep, Head, measure_step, predict_proba
 from keshikaran.logistic import sigmoid
-from keshikaran.rows import FeatureRows
+from keshikaran.rows import Features
 from keshikaran.types import Float64Array, LabelArray
 
 EPOCHS = 10
@@ -24,9 +24,9 @@ _SEED = 20
 
 
 def fit_seed_recipe(
-    x_train: FeatureRows,
+    x_train: Features,
     y_train: LabelArray,
-    x_validation: FeatureRows,
+    x_validation: Features,
     y_validation: LabelArray,
 ) -> FitResult:
     """Fit by the seed's recipe on raw features. Deterministic.
