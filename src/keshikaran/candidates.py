@@ -204,7 +204,9 @@ def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
 
 
 def _unit(rows: Float32Array) -> Float32Array:
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(_TINY))
+    for part in chunks_of(len(rows), _FIT_ROWS):  # lengths take a copy of what they are of
+        lengths = np.linalg.norm(rows[part], axis=1, keepdims=True)
+        rows[part] /= np.maximum(lengths, np.float32(_TINY))
     return rows
 
 
