@@ -22,6 +22,7 @@ from random import Random
 import numpy as np
 
 from common import clothing, machine, parser, show, temporary_folder
+from keshikaran import candidates, cells
 from keshikaran.alignment import THUMBNAIL
 from keshikaran.candidates import find_candidates
 from keshikaran.grouping import GroupingReport
@@ -167,7 +168,7 @@ def scale(n: int, files: Sequence[Path]) -> None:
     """Print how long candidates and verification of n images take."""
     features, sketches = made_up(n)
     started = time.perf_counter()
-    candidates = find_candidates(features, sketches, np.ones(n, dtype=bool))
+    pairs = find_candidates(features, sketches, np.ones(n, dtype=bool))
     searched = time.perf_counter()
     spec = PixelSpec(THUMBNAIL, THUMBNAIL, "pad")
     decoder = open_decoder("process")
@@ -176,13 +177,13 @@ def scale(n: int, files: Sequence[Path]) -> None:
         return [decoder.decode(files[n % len(files)].read_bytes(), spec).views[0] for n in numbers]
 
     with SilentProgress().task("compare", None) as task:
-        list(verified(candidates, Thumbnails(decode), task))
+        list(verified(pairs, Thumbnails(decode), task))
     decoder.close()
     ended = time.perf_counter()
     show(
         f"made-up features, {n} images",
         {
-            "candidates": len(candidates),
+            "candidates": len(pairs),
             "seconds, candidates": searched - started,
             "seconds, pixels": ended - searched,
             "seconds": ended - started,
@@ -198,7 +199,10 @@ def main() -> None:
     arguments.add_argument("--photographs", type=int, default=300)
     arguments.add_argument("--seed", type=int, default=7, help="which photographs, copied how")
     arguments.add_argument("--scale", type=int, help="only time this many made-up images")
+    arguments.add_argument("--cells", type=int, help="compare in cells of this many images only")
     options = arguments.parse_args()
+    if options.cells:
+        candidates.ALL_WITH_ALL, cells.MEMBERS = 0, options.cells
     files = files_of(options.data, options.set)
     if options.scale:
         scale(options.scale, files)

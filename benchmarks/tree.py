@@ -29,13 +29,14 @@ def cpu_s(root: int) -> float:
     return sum(sum(map(int, fields[pid][_TIMES])) for pid in tree(root) if pid in fields) / _TICKS
 
 
-def memory_mb(root: int) -> tuple[float, int]:
+def memory_mb(root: int, what: tuple[str, str] = ("Rss:", "Pss:")) -> tuple[float, int]:
     """Memory of `root` and its descendants, and how many processes they are.
 
     The resident size of `root`, and the proportional one of the others: a page that several of
-    them share counts once. Where that may not be read, their resident size is taken.
+    them share counts once. Where that may not be read, their resident size is taken. `what` names
+    other lines of smaps_rollup: for `root`, and for the others.
     """
-    keys = ["Rss:", *["Pss:"] * (len(pids := tree(root)) - 1)]
+    keys = [what[0], *[what[1]] * (len(pids := tree(root)) - 1)]
     found = (_memory_kb(pid, key) for pid, key in zip(pids, keys, strict=True))
     sizes = [size for size in found if size is not None]
     return sum(sizes) / 1024, len(sizes)
@@ -44,8 +45,9 @@ def memory_mb(root: int) -> tuple[float, int]:
 class PeakMemory:
     """Watches a tree from another thread; `mb` and `processes` are the peak so far."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, what: tuple[str, str] = ("Rss:", "Pss:")) -> None:
         self.mb, self.processes = 0.0, 0
+        self._what = what
         self._root = root
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -58,7 +60,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(_EVERY_S):
-            mb, processes = memory_mb(self._root)
+            mb, processes = memory_mb(self._root, self._what)
             if mb > self.mb:
                 self.mb, self.processes = mb, processes
 

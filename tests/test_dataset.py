@@ -54,7 +54,8 @@ def test_every_side_is_counted_even_without_images() -> None:
 def test_a_part_has_the_features_and_labels_of_its_images() -> None:
     data = _make(_ROWS)
     rows = [row for row in _ROWS if row[2] == "train"]
-    features, labels = data.part("train")
+    part, labels = data.part("train")
+    features = np.asarray(part)
     assert features.dtype == np.float32
     assert features[:, 0].tolist() == [int(image_id[:4], 16) for image_id, _, _ in rows]
     assert labels.dtype == np.int8
@@ -103,7 +104,7 @@ def test_an_image_scores_as_its_highest_view_and_trains_by_its_first() -> None:
     labels: dict[ImageId, Label] = dict.fromkeys(ids, 1)
     data = make_dataset(sorted(ids), views, labels, sides, np.array([0, 1, 4]))
     head = Head(weights=np.array([1.0]), bias=0.0)
-    assert data.part("test")[0].tolist() == [[1], [5], [3]]
+    assert np.asarray(data.part("test")[0]).tolist() == [[1], [5], [3]]
     highest = 1 / (1 + np.exp(-np.array([1.0, 5.0, 3.0])))
     assert data.scored("test", head).y_score == pytest.approx(highest)
     assert data.counts()["test"] == {"0": 0, "1": 3}

@@ -22,7 +22,8 @@ from keshikaran.head import FitResult, Head, predict_proba
 from keshikaran.operating_points import OperatingPoints, choose_operating_points
 from keshikaran.out_of_fold import assign_folds, out_of_fold_scores
 from keshikaran.policy import Policy
-from keshikaran.types import Float32Array, Float64Array, GroupId, LabelArray
+from keshikaran.rows import Features
+from keshikaran.types import Float64Array, GroupId, LabelArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class LabelledRows:
         groups: of near-duplicates, [n].
     """
 
-    features: Float32Array
+    features: Features
     labels: LabelArray
     groups: Sequence[GroupId]
 

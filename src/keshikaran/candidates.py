@@ -3,23 +3,29 @@
 Both are whitened: directions in which all images differ say little, those in which only few do
 say much. Between whitened vectors the cosine of two different photographs is close to zero, with
 a spread that the store's own images show; a pair that exceeds it many times is a candidate.
-Work is done in blocks: memory stays bounded whatever the number of images.
+Work is done in blocks: memory stays bounded whatever the number of images. Where comparing all with
+all would take too long, those that share a `cell` are compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import log10
 
 import numpy as np
 
 from keshikaran.alignment import TURNS, Turn, inverse, turned
+from keshikaran.cells import Drawn, draw, make_centres, meetings
 from keshikaran.types import Float32Array, IntArray, UInt8Array, chunks_of
+
+ALL_WITH_ALL = 50_000**2
+"""New images times images, up to which every pair is looked at."""
 
 _FIT_ROWS = 20_000
 _SPREAD_ROWS = 1_000
 _BLOCK_CELLS = 1 << 24
+_CELL_ROWS = 512
 _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
 _RIDGE = 1e-4
@@ -58,6 +64,10 @@ class Candidate:
     spreads: float = 0.0
 
 
+Room = Callable[[int, int], Float32Array]
+"""Rows and columns → an array to write to."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Pairs:
     """Pairs above a cut: rows int64 [m], columns int64 [m], cosines float32 [m]."""
@@ -76,6 +86,7 @@ def find_candidates(
     sketches: UInt8Array,
     fresh: np.ndarray,
     apart: np.ndarray | None = None,
+    room: Room | None = None,
 ) -> list[Candidate]:
     """Pairs with at least one fresh image that may be copies, ascending.
 
@@ -86,14 +97,18 @@ def find_candidates(
         apart: bool [n], images of which none is known to be a copy of another one; None for all.
             What is usual is learned from them alone: where there are many copies, what was done
             to them would seem usual.
+        room: gives the room for whitened features; None takes it from memory.
     """
     apart = np.ones(len(features), dtype=bool) if apart is None else apart
-    rows = _unit(_whitened(features, np.flatnonzero(apart)))
+    rows = _unit(_whitened(features, np.flatnonzero(apart), room))
     spread = _spread(rows, rows)
     found: dict[tuple[int, int], dict[Turn, None]] = {}
-    for pair in _by_features(rows, spread, fresh):
+    many = int(fresh.sum()) * len(fresh) > ALL_WITH_ALL
+    # Cells are of features as they are: copies are close there, and photographs form clusters.
+    drawn = draw(features, make_centres(features)) if many else None
+    for pair in _by_features(rows, spread, fresh, drawn):
         found.setdefault(pair, {}).update({"none": None, "mirror": None})
-    for pair, turn in _by_sketches(sketches, fresh):
+    for pair, turn in _by_sketches(sketches, fresh, many=many):
         found.setdefault(pair, {})[turn] = None
     return [
         Candidate(a, b, tuple(turns), float(rows[a] @ rows[b]) / spread)
@@ -101,9 +116,11 @@ def find_candidates(
     ]
 
 
-def _by_features(rows: Float32Array, spread: float, fresh: np.ndarray) -> list[tuple[int, int]]:
+def _by_features(
+    rows: Float32Array, spread: float, fresh: np.ndarray, drawn: Drawn | None
+) -> list[tuple[int, int]]:
     low, high = (min(_HIGHEST_CUT, spreads * spread) for spreads in _spreads(len(rows)))
-    found = _joined(list(_pairs_above(rows, rows, fresh, low)))
+    found = _joined(list(_pairs_above(rows, rows, _blocks(fresh, drawn, drawn), fresh, low)))
     room = max(_ROOM, int(_ROOM_PER_IMAGE * fresh.sum())) + int((found.cosines > high).sum())
     if len(found.cosines) > room:
         found = found.only(_foremost(found, high)[:room])
@@ -131,7 +148,7 @@ def _spreads(n: int) -> tuple[float, float]:
     return _LOW_SPREADS, max(_HIGH_SPREADS, 10 + 7 / 5 * log10(max(n, 1)))
 
 
-def _whitened(features: Float32Array, apart: IntArray) -> Float32Array:
+def _whitened(features: Float32Array, apart: IntArray, room: Room | None) -> Float32Array:
     """Features in which all directions count alike, float32 [n, D].
 
     A ridge keeps directions that hardly occur from counting: larger where images are few.
@@ -143,25 +160,33 @@ def _whitened(features: Float32Array, apart: IntArray) -> Float32Array:
     ridge = max(_RIDGE, _RIDGE_OF_FEW / len(sample)) * float(np.trace(covariance)) + _TINY
     covariance[np.diag_indices_from(covariance)] += np.float32(ridge)
     factor = np.linalg.inv(np.linalg.cholesky(covariance))
-    result = np.empty_like(features)
+    result = np.empty_like(features) if room is None else room(*features.shape)
     for part in chunks_of(len(features), _FIT_ROWS):
         result[part] = (features[part] - mean) @ factor.T
     return result
 
 
-def _by_sketches(sketches: UInt8Array, fresh: np.ndarray) -> Iterator[tuple[tuple[int, int], Turn]]:
+def _by_sketches(
+    sketches: UInt8Array, fresh: np.ndarray, *, many: bool
+) -> Iterator[tuple[tuple[int, int], Turn]]:
     basis, mean = _sketch_basis(sketches)
-    plain = sketches.astype(np.float32)
 
     def projected(turn: Turn) -> Float32Array:
-        flat = turned(plain, turn).reshape(len(plain), -1)
-        return _unit(((flat - mean) @ basis).astype(np.float32, copy=False))
+        result = np.empty((len(sketches), basis.shape[1]), dtype=np.float32)
+        for part in chunks_of(len(sketches), _FIT_ROWS):
+            plain = turned(sketches[part].astype(np.float32), turn)
+            result[part] = (plain.reshape(len(plain), -1) - mean) @ basis
+        return _unit(result)
 
     rows = projected("none")
     cut = min(_HIGHEST_CUT, _SKETCH_SPREADS * _spread(rows, projected("left")))
+    centres = make_centres(rows) if many else None
+    drawn = None if centres is None else draw(rows, centres)
     for turn in _TURNING:
         # Rows stay, columns are turned; the pair's second image is the turned one.
-        for a, b in _capped(_joined(list(_pairs_above(rows, projected(turn), fresh, cut)))):
+        columns = projected(turn)
+        blocks = _blocks(fresh, drawn, None if centres is None else draw(columns, centres))
+        for a, b in _capped(_joined(list(_pairs_above(rows, columns, blocks, fresh, cut)))):
             yield ((a, b), turn) if a < b else ((b, a), inverse(turn))
 
 
@@ -179,7 +204,9 @@ def _sketch_basis(sketches: UInt8Array) -> tuple[Float32Array, Float32Array]:
 
 
 def _unit(rows: Float32Array) -> Float32Array:
-    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(_TINY))
+    for part in chunks_of(len(rows), _FIT_ROWS):  # lengths take a copy of what they are of
+        lengths = np.linalg.norm(rows[part], axis=1, keepdims=True)
+        rows[part] /= np.maximum(lengths, np.float32(_TINY))
     return rows
 
 
@@ -201,20 +228,42 @@ def _spread(rows: Float32Array, columns: Float32Array) -> float:
     return float(np.quantile(np.abs(cosines[off]), 0.9)) / _NORMAL_90
 
 
-def _pairs_above(
-    rows: Float32Array, columns: Float32Array, fresh: np.ndarray, cut: float
-) -> Iterator[_Pairs]:
-    """Each fresh row with every column that is old, and with the fresh ones before it."""
+_Block = tuple[IntArray, IntArray | slice]
+"""Rows and the columns that they are compared with, by number."""
+
+
+def _blocks(fresh: np.ndarray, rows: Drawn | None, columns: Drawn | None) -> Iterator[_Block]:
+    """Each fresh row with every column, or with those in its cells; more at once would not fit."""
     numbers = np.flatnonzero(fresh)
     some_are_old = len(numbers) < len(fresh)
+    if rows is not None and columns is not None:
+        for own, others in meetings(rows, columns):
+            own = own[fresh[own]]
+            for part in chunks_of(len(own), _CELL_ROWS):
+                end = len(fresh) if some_are_old else int(own[part][-1])
+                yield own[part], others[: np.searchsorted(others, end)]
+        return
     for part in chunks_of(len(numbers), max(1, _BLOCK_CELLS // len(fresh))):
         own = numbers[part]
-        end = len(fresh) if some_are_old else int(own[-1])
-        if not end:
+        yield own, slice(0, len(fresh) if some_are_old else int(own[-1]))
+
+
+def _pairs_above(
+    rows: Float32Array,
+    columns: Float32Array,
+    blocks: Iterator[_Block],
+    fresh: np.ndarray,
+    cut: float,
+) -> Iterator[_Pairs]:
+    """Each fresh row with columns that are old, and with the fresh ones before it."""
+    for own, others in blocks:
+        some = columns[others]
+        if not len(some):
             continue
-        cosines = rows[own] @ columns[:end].T
-        row, column = np.divmod(np.flatnonzero(cosines > cut), end)
+        cosines = rows[own] @ some.T
+        row, column = np.divmod(np.flatnonzero(cosines > cut), len(some))
         values, row = cosines[row, column], own[row]
+        column = column if isinstance(others, slice) else others[column]
         due = ~fresh[column] | (column < row)
         row, column, values = row[due], column[due], values[due]
         kept = _best(row, values, _MOST_PER_ROW)
@@ -224,11 +273,15 @@ def _pairs_above(
 def _joined(parts: list[_Pairs]) -> _Pairs:
     if not parts:
         return _Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    return _Pairs(
+    joined = _Pairs(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.columns for part in parts]),
         np.concatenate([part.cosines for part in parts]),
     )
+    # Rows of several cells may have met more than once.
+    keys = joined.rows * (joined.columns.max(initial=0) + 1) + joined.columns
+    _, first = np.unique(keys, return_index=True)
+    return joined.only(np.sort(first))
 
 
 def _capped(pairs: _Pairs) -> list[tuple[int, int]]:

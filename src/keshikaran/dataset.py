@@ -11,6 +11,7 @@ import numpy as np
 from keshikaran.errors import NotEnoughImagesError
 from keshikaran.head import Head, predict_proba
 from keshikaran.metrics import ScoredSet
+from keshikaran.rows import Features, take
 from keshikaran.types import (
     SPLITS,
     Float32Array,
@@ -46,7 +47,7 @@ class Dataset:
     """
 
     image_ids: list[ImageId]
-    features: Float32Array
+    features: Features
     starts: IntArray
     labels: LabelArray
     sides: list[Split]
@@ -55,10 +56,10 @@ class Dataset:
         """Numbers of the images on one side, ascending."""
         return np.flatnonzero([value == side for value in self.sides])
 
-    def part(self, side: Split) -> tuple[Float32Array, LabelArray]:
+    def part(self, side: Split) -> tuple[Features, LabelArray]:
         """First views and labels of one side: float32 [m, D], int8 [m]."""
         rows = self.rows(side)
-        return self.features[self.starts[rows]], self.labels[rows]
+        return take(self.features, self.starts[rows]), self.labels[rows]
 
     def scores(self, head: Head) -> Float64Array:
         """What `head` says of each image: the highest of its views, float64 [n]."""
@@ -81,8 +82,7 @@ class Dataset:
 
     def prevalence(self) -> float:
         """Share of objectionable images among those that train."""
-        _, labels = self.part("train")
-        return float(labels.mean())
+        return float(self.labels[self.rows("train")].mean())
 
     def digest(self) -> str:
         """SHA-256 over every image id, label and side."""
@@ -109,11 +109,12 @@ def make_dataset(
     """
     starts = np.arange(len(image_ids)) if starts is None else starts
     kept = [image_id for image_id in image_ids if image_id in sides]
+    rows: Features = features
     if len(kept) < len(image_ids):
-        features, starts = _rows_of(image_ids, features, starts, set(kept))
+        rows, starts = _rows_of(image_ids, features, starts, set(kept))
     return Dataset(
         kept,
-        features,
+        rows,
         starts,
         np.array([labels[image_id] for image_id in kept], dtype=np.int8),
         [sides[image_id] for image_id in kept],
@@ -122,12 +123,13 @@ def make_dataset(
 
 def _rows_of(
     image_ids: Sequence[ImageId], features: Float32Array, starts: IntArray, kept: set[ImageId]
-) -> tuple[Float32Array, IntArray]:
+) -> tuple[Features, IntArray]:
     """The rows of the images that stay, and where each one's begin."""
     views = np.diff(np.append(starts, len(features)))
     stays = np.array([image_id in kept for image_id in image_ids], dtype=bool)
     ends = np.cumsum(views[stays])
-    return features[np.repeat(stays, views)], (ends - views[stays]).astype(np.int64)
+    rows = take(features, np.flatnonzero(np.repeat(stays, views)))
+    return rows, (ends - views[stays]).astype(np.int64)
 
 
 def check_counts(counts: SplitCounts, hint: str = "") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from keshikaran.dataset import Dataset
 from keshikaran.learning_curve import LearningCurve, Sample, learning_curve
+from keshikaran.rows import take
 from keshikaran.store import group_of
 from keshikaran.types import GroupId, ImageId
 
@@ -41,7 +42,7 @@ def curve_maker(
     rows = np.flatnonzero([side != "test" for side in data.sides])
     ids = [data.image_ids[row] for row in rows]
     sample = Sample(
-        data.features[data.starts[rows]],
+        np.asarray(take(data.features, data.starts[rows]), dtype=np.float32),
         data.labels[rows],
         [group_of(image_id, groups) for image_id in ids],
         np.array([data.sides[row] == "train" for row in rows], dtype=bool),

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,16 @@ from keshikaran.alignment import (
 from keshikaran.candidates import find_candidates
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import Decoder, PixelSpec
-from keshikaran.sketches import sketch_of
-from keshikaran.store import DuplicatePair, FeatureCache, FeatureRecipe, Store, SuspectedPair
+from keshikaran.rows import take
+from keshikaran.sketches import SKETCH_SIDE, sketch_of
+from keshikaran.store import (
+    DuplicatePair,
+    FeatureCache,
+    FeatureRecipe,
+    Store,
+    SuspectedPair,
+    room_for,
+)
 from keshikaran.types import (
     Float32Array,
     GroupId,
@@ -133,6 +143,7 @@ def group_images(
             _sketches(sources, image_ids, extensions),
             np.array([image_id in new for image_id in image_ids], dtype=bool),
             _apart(image_ids, groups.of_images()),
+            sources.store.folder,
         )
         thumbnails = thumbnails_of(sources, image_ids, extensions)
         candidates, findings = _search(images, thumbnails, progress or SilentProgress())
@@ -155,13 +166,17 @@ def group_images(
 
 @dataclass(frozen=True, slots=True)
 class _Images:
-    """What is known of all images: id, features, sketch, whether new, whether no known copy."""
+    """What is known of all images: id, features, sketch, whether new, whether no known copy.
+
+    What is too large for memory goes into `folder`.
+    """
 
     image_ids: Sequence[ImageId]
     features: Float32Array
     sketches: UInt8Array
     fresh: np.ndarray
     apart: np.ndarray
+    folder: Path
 
 
 def _search(
@@ -175,7 +190,8 @@ def _search(
     findings: list[Finding] = []
     apart = images.apart.copy()
     for _ in range(_SEARCHES):
-        found = find_candidates(images.features, images.sketches, images.fresh, apart)
+        parts = (images.features, images.sketches, images.fresh)
+        found = find_candidates(*parts, apart, partial(room_for, folder=images.folder))
         candidates = [one for one in found if (one.first, one.second) not in seen]
         seen.update((one.first, one.second) for one in candidates)
         with progress.task("compare", len(candidates)) as task:
@@ -231,25 +247,27 @@ def _features(sources: Sources, known: FirstViews, image_ids: Sequence[ImageId])
         return known.features
     dim = known.features.shape[1]
     _, matrix, starts = sources.cache.read(sources.recipe, image_ids, dim)
-    rows: Float32Array = matrix[starts]
-    return rows
+    return np.asarray(take(matrix, starts))
 
 
 def _sketches(
     sources: Sources, image_ids: Sequence[ImageId], extensions: dict[ImageId, str]
 ) -> UInt8Array:
     """Sketches of all, uint8 [n, S, S]; those that the cache lacks are made."""
-    found = sources.cache.sketches(sources.recipe, image_ids)
-    lacking = [image_id for image_id in image_ids if image_id not in found]
-    for part in chunks_of(len(lacking), _SKETCHES_AT_ONCE):
-        views = _decoded(sources, lacking[part], extensions, sources.spec)
-        made = [
-            (image_id, sketch_of(np.zeros((1, 1, 3), np.uint8) if view is None else view))
-            for image_id, view in zip(lacking[part], views, strict=True)
-        ]
-        sources.cache.put_sketches(sources.recipe, made)
-        found.update(made)
-    return np.stack([found[image_id] for image_id in image_ids])
+    sketches = np.empty((len(image_ids), SKETCH_SIDE, SKETCH_SIDE), dtype=np.uint8)
+    for part in chunks_of(len(image_ids), _SKETCHES_AT_ONCE):
+        found = sources.cache.sketches(sources.recipe, image_ids[part])
+        lacking = [image_id for image_id in image_ids[part] if image_id not in found]
+        if lacking:
+            views = _decoded(sources, lacking, extensions, sources.spec)
+            made = [
+                (image_id, sketch_of(np.zeros((1, 1, 3), np.uint8) if view is None else view))
+                for image_id, view in zip(lacking, views, strict=True)
+            ]
+            sources.cache.put_sketches(sources.recipe, made)
+            found.update(made)
+        sketches[part] = np.stack([found[image_id] for image_id in image_ids[part]])
+    return sketches
 
 
 def thumbnails_of(

@@ -15,7 +15,17 @@ import numpy as np
 from keshikaran.logistic import LogisticRegression, one_thread, softplus
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
-from keshikaran.types import BoolArray, Float32Array, Float64Array, LabelArray, chunks_of
+from keshikaran.rows import (
+    Features,
+    StandardRows,
+    TableRows,
+    is_large,
+    pieces,
+    product,
+    standardised,
+    standardised_roughly,
+)
+from keshikaran.types import BoolArray, Float64Array, LabelArray
 
 # Half-decades of the inverse regularisation strength, weakest model first.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
@@ -94,9 +104,9 @@ class FitResult:
 
 
 def fit_head(
-    x_train: Float32Array,
+    x_train: Features,
     y_train: LabelArray,
-    x_validation: Float32Array,
+    x_validation: Features,
     y_validation: LabelArray,
     grid: Sequence[float] = C_GRID,
 ) -> FitResult:
@@ -114,8 +124,8 @@ def fit_head(
         grid: inverse regularisation strengths in ascending order.
     """
     mean, scale = _scaling(x_train)
-    z_train = _scaled(x_train, mean, scale)
-    z_validation = _scaled(x_validation, mean, scale)
+    z_train = standardised(x_train, mean, scale)
+    z_validation = standardised(x_validation, mean, scale)
     with one_thread():
         steps, start = _search((z_train, y_train), (z_validation, y_validation), grid)
         chosen = grid[best_step(steps)]
@@ -123,7 +133,7 @@ def fit_head(
     return FitResult(_fold(_head(found), mean, scale), chosen, steps)
 
 
-def fit_roughly(x: Float32Array, y: LabelArray, c: float) -> Head:
+def fit_roughly(x: Features, y: LabelArray, c: float) -> Head:
     """Fit in single precision with a given regularisation: good to three digits of a score.
 
     For questions that take many fits. The rest is as in `fit_head`.
@@ -135,7 +145,7 @@ def fit_roughly(x: Float32Array, y: LabelArray, c: float) -> Head:
     """
     mean, scale = _scaling(x)
     with one_thread():
-        problem = LogisticRegression(_scaled_roughly(x, mean, scale), y)
+        problem = LogisticRegression(standardised_roughly(x, mean, scale), y)
         start = np.append(np.zeros(x.shape[1]), _log_odds(y))
         found = problem.solve(c, start, _PATH_TOLERANCE)
     return _fold(_head(found), mean, scale)
@@ -155,9 +165,9 @@ class RoughFits:
         near: a head that fits all of them; None starts from nothing.
     """
 
-    def __init__(self, x: Float32Array, y: LabelArray, c: float, near: Head | None = None) -> None:
+    def __init__(self, x: Features, y: LabelArray, c: float, near: Head | None = None) -> None:
         self._mean, self._scale = _scaling(x)
-        self._z = _scaled_roughly(x, self._mean, self._scale)
+        self._z = standardised_roughly(x, self._mean, self._scale)
         self._y, self._c = y, c
         self._start = np.append(np.zeros(x.shape[1]), _log_odds(y))
         if near is not None:
@@ -174,8 +184,8 @@ class RoughFits:
 
 
 def _search(
-    train: tuple[Float64Array, LabelArray],
-    validation: tuple[Float64Array, LabelArray],
+    train: tuple[Float64Array | StandardRows, LabelArray],
+    validation: tuple[Float64Array | StandardRows, LabelArray],
     grid: Sequence[float],
 ) -> tuple[tuple[FitStep, ...], Float64Array]:
     """Walk the grid in single precision, each step starting from the one before.
@@ -214,9 +224,9 @@ def best_step(steps: Sequence[FitStep]) -> int:
     return int(np.argmin([step.validation_loss for step in steps]))
 
 
-def decision_function(head: Head, features: Float32Array | Float64Array) -> Float64Array:
+def decision_function(head: Head, features: TableRows) -> Float64Array:
     """Logits, float64 [n], of features [n, D]."""
-    logits: Float64Array = features.astype(np.float64, copy=False) @ head.weights + head.bias
+    logits = product(features, head.weights) + head.bias
     return logits if head.bend is None else bent(logits, head.bend)
 
 
@@ -225,7 +235,7 @@ def bent(logits: Float64Array, bend: Bend) -> Float64Array:
     return bend.above * softplus(logits) - bend.below * softplus(-logits) + bend.shift
 
 
-def predict_proba(head: Head, features: Float32Array | Float64Array) -> Float64Array:
+def predict_proba(head: Head, features: TableRows) -> Float64Array:
     """Probability of class 1, float64 [n], of features [n, D]."""
     return sigmoid(decision_function(head, features))
 
@@ -247,39 +257,32 @@ def measure_step(
     )
 
 
-def _scaling(x: Float32Array) -> tuple[Float64Array, Float64Array]:
+def _mean(x: Features) -> Float64Array:
+    if isinstance(x, np.ndarray) and not is_large(x):
+        mean: Float64Array = x.mean(axis=0, dtype=np.float64)
+        return mean
+    total = np.zeros(x.shape[1])
+    for _, rows in pieces(x, _ROWS):
+        total += rows.sum(axis=0, dtype=np.float64)
+    return total / len(x)
+
+
+def _scaling(x: Features) -> tuple[Float64Array, Float64Array]:
     """Centre and scale of each feature.
 
     Pareto scaling (van den Berg et al. 2006, "Centering, scaling, and transformations"): the
     square root of the standard deviation, so that features that hardly ever change do not count
     as much as those that do. Constant features count for nothing: they change no other's scale.
     """
-    mean: Float64Array = x.mean(axis=0, dtype=np.float64)
+    mean = _mean(x)
     squares = np.zeros(x.shape[1])
-    for rows in chunks_of(len(x), _ROWS):
-        squares += ((x[rows] - mean) ** 2).sum(axis=0)
+    for _, rows in pieces(x, _ROWS):
+        squares += ((rows - mean) ** 2).sum(axis=0)
     deviation = np.sqrt(squares / len(x))
     constant = deviation < _CONSTANT
     typical = 1.0 if constant.all() else float(deviation[~constant].mean())
     deviation[constant] = typical
     return mean, np.sqrt(deviation * typical)
-
-
-def _scaled(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
-    """One copy in double precision and no more: it is the largest array of the fit."""
-    z = np.empty(x.shape)
-    for rows in chunks_of(len(x), _ROWS):
-        np.subtract(x[rows], mean, out=z[rows])
-        z[rows] /= scale
-    return z
-
-
-def _scaled_roughly(x: Float32Array, mean: Float64Array, scale: Float64Array) -> Float32Array:
-    """The same in single precision."""
-    z = np.empty(x.shape, dtype=np.float32)
-    for rows in chunks_of(len(x), _ROWS):
-        z[rows] = (x[rows] - mean) / scale
-    return z
 
 
 def _fold(head: Head, mean: Float64Array, scale: Float64Array) -> Head:

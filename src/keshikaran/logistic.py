@@ -9,15 +9,17 @@ some forty. Where it ends is the same: the problem is convex.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import starmap
 from typing import Any, cast
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from keshikaran.rows import StandardRows, pieces, raw_pieces
 from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
 
 _Minimizer = Callable[..., Any]
@@ -28,6 +30,8 @@ _TALL = 4  # rows for each column, from which curvature is worth its price
 _MANY_LOOKS = 10  # at the rows: the curvature known no longer fits
 _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
 _SOME = 4
+_SHAPE_ROWS = 128_000  # and a hundred a column: more would tell no more of the shape
+_SHAPE_RATIO = 100
 _ROUNDING = float(np.finfo(np.float32).eps)
 _ROWS = 2_048
 _CACHED_ROWS = 256  # they stay in a processor's cache for both products
@@ -39,11 +43,12 @@ class LogisticRegression:
     Keeps what it learned about the loss's shape from one call of `solve` to the next.
 
     Args:
-        x: rows [n, D], float32 for speed or float64 for the last digits.
+        x: rows [n, D], float32 for speed or float64 for the last digits; they may be too many to
+            hold.
         y: labels 0 or 1, [n].
     """
 
-    def __init__(self, x: FloatArray, y: LabelArray) -> None:
+    def __init__(self, x: FloatArray | StandardRows, y: LabelArray) -> None:
         self._x = x
         self._signs: Float64Array = np.where(y == 1, -1.0, 1.0)
         self._minimize = load_minimizer()
@@ -138,36 +143,52 @@ class LogisticRegression:
     def _loss_and_gradient(
         self, values: Float64Array, strength: float
     ) -> tuple[float, Float64Array]:
-        weights, bias = values[:-1].astype(self._x.dtype), float(values[-1])
+        weights, bias = self._raw(values)
 
-        def part(rows: slice) -> tuple[float, FloatArray, float]:
-            x, signs = self._x[rows], self._signs[rows]
+        def part(rows: slice, x: FloatArray) -> tuple[float, FloatArray, float]:
+            signs = self._signs[rows]
             margins = signs * ((x @ weights).astype(np.float64) + bias)
             slopes = signs * sigmoid(margins) / len(self._x)
             loss = float(np.logaddexp(0.0, margins).sum())
             return loss, slopes.astype(x.dtype) @ x, float(slopes.sum())
 
         total, gradient = 0.0, np.zeros(len(values))
-        for loss, slope, last in map(part, chunks_of(len(self._x), _CACHED_ROWS)):
+        for loss, slope, last in starmap(part, self._pieces()):
             total += loss
             gradient[:-1] += slope
             gradient[-1] += last
+        if isinstance(self._x, StandardRows):
+            gradient[:-1] = (gradient[:-1] - gradient[-1] * self._x.mean) / self._x.scale
         gradient[:-1] += strength * values[:-1]
         self._gradient = gradient
         self._looks += 1
         penalty = 0.5 * strength * float(values[:-1] @ values[:-1])
         return total / len(self._x) + penalty, gradient
 
+    def _raw(self, values: Float64Array) -> tuple[FloatArray, float]:
+        """Weights and bias for rows as `_pieces` gives them."""
+        weights, bias = values[:-1], float(values[-1])
+        if isinstance(self._x, StandardRows):  # moved into the weights: cheaper than into the rows
+            weights = weights / self._x.scale
+            bias -= float(self._x.mean @ weights)
+        return weights.astype(self._x.dtype), bias
+
+    def _pieces(self) -> Iterator[tuple[slice, FloatArray]]:
+        if isinstance(self._x, StandardRows):
+            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype)
+        return pieces(self._x, _CACHED_ROWS)
+
     def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:
         """Second derivatives of the mean log-loss over every so manieth row.
 
         Products in single precision: a rough shape is enough. Returns float64 [D + 1, D + 1].
         """
+        every = max(every, len(self._x) // max(_SHAPE_ROWS, _SHAPE_RATIO * len(values)))
         x = self._x[::every]
         weights, bias = values[:-1].astype(self._x.dtype), values[-1]
 
         def part(rows: slice) -> Float32Array:
-            some = x[rows]
+            some = np.asarray(x[rows])
             p = sigmoid((some @ weights).astype(np.float64) + bias)
             heights = np.sqrt(np.maximum(p * (1 - p), _LEAST_WEIGHT)).astype(np.float32)
             weighted = np.empty((len(some), len(values)), dtype=np.float32)

@@ -14,9 +14,9 @@ import numpy as np
 
 from keshikaran.head import Head, RoughFits, fit_head, predict_proba
 from keshikaran.logistic import one_thread
+from keshikaran.rows import Features
 from keshikaran.types import (
     BoolArray,
-    Float32Array,
     Float64Array,
     GroupId,
     IntArray,
@@ -61,7 +61,7 @@ def assign_folds(
 
 
 def out_of_fold_scores(
-    features: Float32Array,
+    features: Features,
     labels: LabelArray,
     folds: IntArray,
     c: float | None = None,
@@ -114,7 +114,7 @@ def out_of_fold_scores(
 
 
 def _suitable_c(
-    features: Float32Array, labels: LabelArray, folds: IntArray, taught: BoolArray
+    features: Features, labels: LabelArray, folds: IntArray, taught: BoolArray
 ) -> float:
     """The regularisation that suits the first fold best."""
     held = (folds == folds.min()) & taught

@@ -28,10 +28,13 @@ from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.grouping import FirstViews, GroupingReport, Sources, group_images
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits, PixelSpec
 from keshikaran.pixels.isolated import open_decoder
+from keshikaran.rows import pieces, take
 from keshikaran.split import SplitReport, split_images
 from keshikaran.store import FeatureCache, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import ImageId, Label, Progress
+
+_LOOKED_AT = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ def featurize_labelled(tools: Tools, progress: Progress) -> FeatureTable:
     """Features of all labelled images; see `prepare`."""
     wanted = [image.image_id for image in tools.store.labels.images()]
     features = featurize(tools.store, tools.cache, tools.featurizer, wanted, progress)
-    if not np.isfinite(features.matrix).all():
+    if not all(np.isfinite(rows).all() for _, rows in pieces(features.matrix, _LOOKED_AT)):
         msg = f"The backbone {tools.backbone.name} gives features that are not numbers."
         raise BackboneError(msg, "Check how the network was exported, or use another one.")
     return features
@@ -179,7 +182,7 @@ def group_labelled(tools: Tools, features: FeatureTable, progress: Progress) -> 
     """Groups of near-duplicates, once features are known; see `prepare`."""
     featurizer = tools.featurizer
     parts = (tools.store, tools.cache, tools.decoder, featurizer.recipe, featurizer.spec)
-    views = FirstViews(features.image_ids, features.matrix[features.starts])
+    views = FirstViews(features.image_ids, np.asarray(take(features.matrix, features.starts)))
     return group_images(Sources(*parts), views, progress)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from keshikaran.head import FitResult, FitStep, Head, measure_step, predict_proba
 from keshikaran.logistic import sigmoid
-from keshikaran.types import Float32Array, Float64Array, LabelArray
+from keshikaran.rows import Features
+from keshikaran.types import Float64Array, LabelArray
 
 EPOCHS = 10
 BATCH_SIZE = 512
@@ -23,9 +24,9 @@ _SEED = 20
 
 
 def fit_seed_recipe(
-    x_train: Float32Array,
+    x_train: Features,
     y_train: LabelArray,
-    x_validation: Float32Array,
+    x_validation: Features,
     y_validation: LabelArray,
 ) -> FitResult:
     """Fit by the seed's recipe on raw features. Deterministic.
@@ -37,7 +38,7 @@ def fit_seed_recipe(
         y_validation: labels 0 or 1, [m].
     """
     rng = np.random.default_rng(_SEED)
-    rows = np.hstack([x_train.astype(np.float64), np.ones((len(x_train), 1))])
+    rows = np.hstack([np.asarray(x_train, dtype=np.float64), np.ones((len(x_train), 1))])
     limit = np.sqrt(6.0 / (x_train.shape[1] + 1))  # Glorot's uniform initialisation
     adam = _Adam(np.append(rng.uniform(-limit, limit, x_train.shape[1]), 0.0))
     batch = min(BATCH_SIZE, len(rows))

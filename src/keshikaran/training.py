@@ -48,6 +48,7 @@ from keshikaran.reporting import (
     first_views,
     write_report,
 )
+from keshikaran.rows import take
 from keshikaran.scoring_graph import build_scoring_graph
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import stored_scheme
@@ -58,9 +59,19 @@ from keshikaran.training_run import (
     TrainingOptions,
     TrainingResult,
 )
-from keshikaran.types import SPLITS, GroupId, Label, Progress, Refusal, SilentProgress, Split
+from keshikaran.types import (
+    SPLITS,
+    Float32Array,
+    GroupId,
+    Label,
+    Progress,
+    Refusal,
+    SilentProgress,
+    Split,
+)
 
 _PARITY_IMAGES = 16
+_MOST_SUMMED_UP = 20_000
 
 
 def train(
@@ -278,13 +289,26 @@ def _evaluate(
 def _reference(data: Dataset, calibrated: CalibratedHead, groups: _Groups) -> DriftReference | None:
     """What validation and test images look like, for the server to compare uploads with."""
     rows = np.concatenate([data.rows("validation"), data.rows("test")])
+    kept = _evenly(len(rows))
+    known = [*groups["validation"], *groups["test"]]
     unseen = UnseenImages(
-        data.features[data.starts[rows]],
-        data.labels[rows],
-        data.scores(calibrated.head)[rows],
-        [*groups["validation"], *groups["test"]],
+        _first_views(data, rows[kept]),
+        data.labels[rows[kept]],
+        data.scores(calibrated.head)[rows[kept]],
+        [known[number] for number in kept],
     )
-    return summarise(data.part("train")[0], unseen, calibrated.prevalence)
+    taught = data.rows("train")
+    taught = taught[_evenly(len(taught))]
+    return summarise(_first_views(data, taught), unseen, calibrated.prevalence)
+
+
+def _evenly(count: int) -> np.ndarray:
+    """Numbers of at most 20,000 among `count`, evenly spread."""
+    return np.arange(0, count, -(-count // _MOST_SUMMED_UP) or 1)
+
+
+def _first_views(data: Dataset, rows: np.ndarray) -> Float32Array:
+    return np.asarray(take(data.features, data.starts[rows]), dtype=np.float32)
 
 
 def _bundle(workspace: Workspace, tools: Tools, facts: Facts) -> Manifest:

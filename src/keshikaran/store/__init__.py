@@ -38,6 +38,7 @@ from keshikaran.store.records import (
     SuspectedPair,
 )
 from keshikaran.store.rival_scores import RivalKey, RivalScore, RivalScores
+from keshikaran.store.scratch import room_for
 from keshikaran.store.skipped_file import update_skipped, write_skipped
 from keshikaran.store.store import Store
 from keshikaran.store.traits import StoredTraits, Traits
@@ -87,6 +88,7 @@ __all__ = [
     "read_in_use",
     "rebuild_catalogue",
     "rebuild_journal",
+    "room_for",
     "update_skipped",
     "workspace_folder",
     "write_arrays",

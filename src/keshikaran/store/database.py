@@ -16,6 +16,7 @@ from keshikaran.store.filesystem import is_network, refuse_network
 BUSY_TIMEOUT_S = 60.0
 _NEXT_TRY_S = (0.005, 0.05)
 _ERROR_CLASS = 0xFF
+_CACHE_KIB = 32_768
 
 
 class Database:
@@ -102,6 +103,8 @@ class Database:
         # power failure can undo what was reported as done.
         self.connection.execute("PRAGMA synchronous = EXTRA")
         self.connection.execute("PRAGMA foreign_keys = ON")
+        # Ids are hashes: a batch touches pages all over. Those that do not fit are written twice.
+        self.connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     def _migrate(self, migrations: tuple[tuple[str, ...], ...]) -> None:
         (done,) = self._patiently("PRAGMA user_version").fetchone()

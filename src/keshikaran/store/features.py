@@ -19,6 +19,7 @@ from keshikaran.store.database import Database
 from keshikaran.store.feature_rows import FeatureRows
 from keshikaran.store.looks import Looks
 from keshikaran.store.schema import FEATURE_MIGRATIONS
+from keshikaran.store.scratch import room_for
 from keshikaran.types import (
     Float32Array,
     ImageId,
@@ -155,7 +156,8 @@ class FeatureCache:
 
         Returns:
             The n ids found, in the order asked for; float32 [R, dim], the rows of each image's
-            views one after the other; and int64 [n], where each image's rows begin.
+            views one after the other, in a mapped file above a gigabyte; and int64 [n], where each
+            image's rows begin.
         """
         recipe_id = self._recipe_id(recipe)
         views = self._views(recipe_id, image_ids)
@@ -163,7 +165,7 @@ class FeatureCache:
         counts = np.array([views[image_id] for image_id in found], dtype=np.int64)
         ends = np.cumsum(counts)
         starts = ends - counts
-        matrix = np.empty((int(counts.sum()), dim), dtype=np.float32)
+        matrix = room_for(int(counts.sum()), dim, self._db.path.parent)
         row_of = dict(zip(found, starts.tolist(), strict=True))
         for image_id, view, vector in self._vectors(recipe_id, image_ids):
             row = row_of.get(image_id)
