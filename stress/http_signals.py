@@ -130,14 +130,17 @@ async def _client(port: int, seen: _Seen, *, keeps: bool) -> None:
 
 
 async def _ready_until_closed(port: int) -> list[int]:
-    """What `/readyz` says, again and again, until nobody listens."""
+    """What `/readyz` says, again and again, until nobody listens.
+
+    The system may still take a connection in at the moment when the port closes, and then drop it.
+    """
     said: list[int] = []
     words = b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     while True:
         try:
             wire = await Wire.open(port)
         except OSError:
-            return said
+            return said[:-1] if said[-1:] == [0] else said
         try:
             said.append(await wire.ask(words))
         except (OSError, asyncio.IncompleteReadError):

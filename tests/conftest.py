@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,20 @@ from keshikaran.ingest import scan_folder
 from keshikaran.labels import label_image
 from keshikaran.store import Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
+from keshikaran.web import log as web_log
 from known_support import allowed_scene, banned_scene, write_scenes
 from support import fake_backbone, write_classes
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A server sends records to its own stderr, which does not outlive the test."""
+    loggers = [logging.getLogger(name) for name in web_log._LEVELS]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,24 +19,12 @@ from keshikaran.demo import make_pictures
 from keshikaran.errors import BundleError, UsageError
 from keshikaran.signature import SignatureCheck
 from keshikaran.training import TrainingResult
-from keshikaran.web import log as web_log
 from keshikaran.web.server import Announce
 from keshikaran.web.service import Load
 from keshikaran.web.settings import ServerSettings
 from serve_support import OTHER_MODEL_ID
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """A server sends records to its own stderr, which does not outlive the test."""
-    loggers = [logging.getLogger(name) for name in web_log._LEVELS]
-    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield
-    for logger, handlers, level, propagate in before:
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_training_leaves_out_what_is_set_aside_and_says_so(
     images = found["images"]
     assert (images["set_aside"], images["near_duplicates"], images["leaks"]) == (1, 2, 0)
     page = Path(found["report_path"]).read_text(encoding="utf-8")
-    assert "set_aside" in page
+    assert ">set aside<" in page
     assert "not kept out of training" not in page
     status = json.loads(cli(capsys, "status", "--json", "-w", workspace).out)
     assert status["set_aside"] == 1

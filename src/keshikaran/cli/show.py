@@ -129,7 +129,9 @@ def _evidence_words(twin: Twin | KnownImage) -> str:
 def _split_words(found: Dossier) -> str:
     aside = found.set_aside
     if aside is not None:
-        return f"set aside: its copy, known or suspected, {aside.twin[:12]} is in {aside.side}"
+        known = aside.twin in {twin.image_id for twin in found.twins}
+        kind = "copy" if known else "suspected copy"
+        return f"set aside: its {kind} {aside.twin[:12]} is in {aside.side}"
     return found.split or "none"
 
 
