@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from keshikaran.types import (
 
 DEFAULT_FOLDS = 5
 _USUAL_C = 1e-3
-_AT_ONCE = 2  # each with a copy of its rows
 
 
 def assign_folds(
@@ -97,32 +95,29 @@ def out_of_fold_scores(
             msg = "too few images of one label to leave a fold out"
             raise ValueError(msg)
     if c is None:
-        c = _suitable_c(features, labels, folds, taught)
+        c, near = _suitable(features, labels, folds, taught)
     scores = np.empty(len(labels), dtype=np.float64)
     with (progress or SilentProgress()).task("fit", len(numbers)) as task, one_thread():
         fits = RoughFits(features, labels, c, near)
 
-        def score(fold: int) -> None:
+        for fold in numbers:  # one after the other: a second thread would wait for the memory
             held = folds == fold
             scores[held] = predict_proba(fits.fit(~held & taught), features[held])
             task.advance()
-
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="keshikaran-fold") as pool:
-            for _ in pool.map(score, numbers):
-                pass
     return scores
 
 
-def _suitable_c(
+def _suitable(
     features: Features, labels: LabelArray, folds: IntArray, taught: BoolArray
-) -> float:
-    """The regularisation that suits the first fold best."""
+) -> tuple[float, Head | None]:
+    """The regularisation that suits the first fold best, and the head that it was found with."""
     held = (folds == folds.min()) & taught
     others = (folds != folds.min()) & taught
     if not held.any():
-        return _USUAL_C
-    fit = fit_head(features[others], labels[others], features[held], labels[held])
-    return fit.c or _USUAL_C
+        return _USUAL_C, None
+    train, judge = ((features[rows], labels[rows]) for rows in (others, held))
+    fit = fit_head(*train, *judge, exact=False)
+    return fit.c or _USUAL_C, fit.head
 
 
 def _shuffled(group: GroupId) -> bytes:
