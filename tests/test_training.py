@@ -444,7 +444,7 @@ def test_bundle_that_answers_otherwise_is_not_written(
     def off(backbone: Any, head: Any) -> Any:
         return build(backbone, replace(head, bias=head.bias + 0.5))
 
-    monkeypatch.setattr("keshikaran.training.build_scoring_graph", off)
+    monkeypatch.setattr("keshikaran.bundling.build_scoring_graph", off)
     with pytest.raises(BundleError, match="The exported model scores an image") as caught:
         train(Workspace(ready), (), quick)
     assert "Nothing was written" in caught.value.hint

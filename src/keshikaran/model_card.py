@@ -22,7 +22,7 @@ from keshikaran.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a run once its head is judged."""
+    """What is known of a run once its head is calibrated."""
 
     options: TrainingOptions
     backbone: Backbone
@@ -30,8 +30,6 @@ class Facts:
     data: Dataset
     fit: FitResult
     calibrated: CalibratedHead
-    evaluation: EvaluationReport
-    reference: DriftReference | None = None
 
 
 def model_id_of(created: datetime, facts: Facts) -> str:
@@ -44,10 +42,16 @@ def model_id_of(created: datetime, facts: Facts) -> str:
     return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 
 
-def manifest_of(facts: Facts, model_id: str, created: datetime, self_test: SelfTest) -> Manifest:
+def manifest_of(
+    facts: Facts,
+    evaluation: EvaluationReport,
+    reference: DriftReference | None,
+    model_id: str,
+    created: datetime,
+    self_test: SelfTest,
+) -> Manifest:
     """The manifest of the run's bundle."""
     options, backbone, calibrated = facts.options, facts.backbone, facts.calibrated
-    evaluation = facts.evaluation
     return Manifest(
         model_id=model_id,
         created=created.isoformat(timespec="seconds"),
@@ -63,7 +67,7 @@ def manifest_of(facts: Facts, model_id: str, created: datetime, self_test: SelfT
             "label_prevalence": calibrated.label_prevalence,
             "log_loss": dict(calibrated.choice.log_loss),
         },
-        reference={} if facts.reference is None else facts.reference.to_dict(),
+        reference={} if reference is None else reference.to_dict(),
         pixel_contract=PIXEL_CONTRACT_VERSION,
         height=backbone.height,
         width=backbone.width,

@@ -7,33 +7,24 @@ gives a frozen dataclass; none knows another.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 
-import numpy as np
-
-from keshikaran.bundle import Manifest, SelfTest
+from keshikaran.bundling import Groups, start_bundling
 from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.dataset import Dataset, check_counts, check_totals
-from keshikaran.drift_reference import DriftReference
-from keshikaran.drift_summary import UnseenImages, summarise
-from keshikaran.errors import ImageRefusedError
 from keshikaran.evaluate import Terms, evaluate
 from keshikaran.evaluation import EvaluationReport
-from keshikaran.export import export_bundle
 from keshikaran.featurize import FeatureTable, FeaturizeAhead
-from keshikaran.head import FitResult, Head, fit_head
+from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.judging import with_slices
-from keshikaran.model_card import Facts, manifest_of, model_id_of, settings_of
+from keshikaran.model_card import Facts, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
 from keshikaran.preparation import (
-    Tools,
-    engine_opener,
     featurize_labelled,
     group_labelled,
     open_tools,
@@ -48,8 +39,6 @@ from keshikaran.reporting import (
     first_views,
     write_report,
 )
-from keshikaran.rows import take
-from keshikaran.scoring_graph import build_scoring_graph
 from keshikaran.seed_recipe import fit_seed_recipe
 from keshikaran.split import stored_scheme
 from keshikaran.store import ImageRecord, Store, Workspace, group_of, write_skipped
@@ -61,17 +50,11 @@ from keshikaran.training_run import (
 )
 from keshikaran.types import (
     SPLITS,
-    Float32Array,
-    GroupId,
     Label,
     Progress,
     Refusal,
     SilentProgress,
-    Split,
 )
-
-_PARITY_IMAGES = 16
-_MOST_SUMMED_UP = 20_000
 
 
 def train(
@@ -122,25 +105,19 @@ def train(
         groups = _groups(store, data)
         with clock.stage("calibrate"):
             calibrated = _calibrate(data, fit, groups, options.policy)
-        with clock.stage("evaluate"):
-            evaluation = _evaluate(data, calibrated, groups, options.policy)
-            evaluation = with_slices(evaluation, tools, groups["test"], progress)
-        with clock.stage("bundle"), ThreadPoolExecutor(1) as beside:
-            cheap = len(data.image_ids) <= CHEAP
-            gather = extras_gatherer(tools, evaluation, features, data, fit.c, everything=cheap)
-            extras = beside.submit(gather)
-            scheme = stored_scheme(store)
-            facts = Facts(
-                options,
-                tools.backbone,
-                scheme,
-                data,
-                fit,
-                calibrated,
-                evaluation,
-                _reference(data, calibrated, groups),
-            )
-            manifest = _bundle(workspace, tools, facts)
+        facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
+        with ThreadPoolExecutor(1) as beside, _promised() as figures:
+            bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
+            with clock.stage("evaluate"):
+                evaluation = _evaluate(data, calibrated, groups, options.policy)
+                figures.set_result(evaluation)
+                evaluation = with_slices(evaluation, tools, groups["test"], progress)
+            with clock.stage("gather"):
+                cheap = len(data.image_ids) <= CHEAP
+                found = (tools, evaluation, features, data, fit.c)
+                extras = extras_gatherer(*found, everything=cheap)()
+            with clock.stage("bundle"):
+                manifest = bundling.result()
         contradictions = tuple(store.labels.contradictions())
     result = TrainingResult(
         model_id=manifest.model_id,
@@ -159,7 +136,7 @@ def train(
         manifest=manifest,
     )
     with clock.stage("report"):
-        _report(workspace, result, extras.result(), options)
+        _report(workspace, result, extras, options)
     return replace(result, timing_s=clock.timing())
 
 
@@ -212,10 +189,7 @@ def _import_all(
     return total
 
 
-_Groups = Mapping[Split, Sequence[GroupId]]
-
-
-def _groups(store: Store, data: Dataset) -> _Groups:
+def _groups(store: Store, data: Dataset) -> Groups:
     """Group of each image of each side, in the order of its rows."""
     known = store.groups.of_images()
     return {
@@ -261,14 +235,14 @@ def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
     return fit(*data.part("train"), *data.part("validation"))
 
 
-def _calibrate(data: Dataset, fit: FitResult, groups: _Groups, policy: Policy) -> CalibratedHead:
+def _calibrate(data: Dataset, fit: FitResult, groups: Groups, policy: Policy) -> CalibratedHead:
     train = LabelledRows(*data.part("train"), groups["train"])
     validation = LabelledRows(*data.part("validation"), groups["validation"])
     return calibrate(fit, train, validation, policy)
 
 
 def _evaluate(
-    data: Dataset, calibrated: CalibratedHead, groups: _Groups, policy: Policy
+    data: Dataset, calibrated: CalibratedHead, groups: Groups, policy: Policy
 ) -> EvaluationReport:
     terms = Terms(
         calibrated.points.thresholds,
@@ -286,67 +260,14 @@ def _evaluate(
     )
 
 
-def _reference(data: Dataset, calibrated: CalibratedHead, groups: _Groups) -> DriftReference | None:
-    """What validation and test images look like, for the server to compare uploads with."""
-    rows = np.concatenate([data.rows("validation"), data.rows("test")])
-    kept = _evenly(len(rows))
-    known = [*groups["validation"], *groups["test"]]
-    unseen = UnseenImages(
-        _first_views(data, rows[kept]),
-        data.labels[rows[kept]],
-        data.scores(calibrated.head)[rows[kept]],
-        [known[number] for number in kept],
-    )
-    taught = data.rows("train")
-    taught = taught[_evenly(len(taught))]
-    return summarise(_first_views(data, taught), unseen, calibrated.prevalence)
-
-
-def _evenly(count: int) -> np.ndarray:
-    """Numbers of at most 20,000 among `count`, evenly spread."""
-    return np.arange(0, count, -(-count // _MOST_SUMMED_UP) or 1)
-
-
-def _first_views(data: Dataset, rows: np.ndarray) -> Float32Array:
-    return np.asarray(take(data.features, data.starts[rows]), dtype=np.float32)
-
-
-def _bundle(workspace: Workspace, tools: Tools, facts: Facts) -> Manifest:
-    """Write the model file; its scores are held against the pipeline's on validation files."""
-    created = datetime.now(UTC)
-    model_id = model_id_of(created, facts)
-
-    def describe(self_test: SelfTest) -> Manifest:
-        return manifest_of(facts, model_id, created, self_test)
-
-    return export_bundle(
-        workspace.model(model_id),
-        build_scoring_graph(tools.backbone, facts.calibrated.head),
-        describe,
-        engine_opener(facts.options),
-        _proof(tools.store, facts.data, facts.calibrated.head),
-        tools.decoder,
-    )
-
-
-def _proof(store: Store, data: Dataset, head: Head) -> list[tuple[bytes, float]]:
-    """Validation files from both ends and the middle of the scores, and their scores.
-
-    One that was damaged since its features were computed proves nothing and is left out.
-    """
-    rows = data.rows("validation")
-    scores = data.scores(head)[rows]
-    order = scores.argsort(kind="stable")
-    step = max(1, len(order) // _PARITY_IMAGES)
-    chosen = [int(index) for index in order[::step]]
-    ids = [data.image_ids[rows[index]] for index in chosen]
-    extensions = store.extension_of(ids)
-    proof: list[tuple[bytes, float]] = []
-    for image_id, index in zip(ids, chosen, strict=True):
-        with suppress(ImageRefusedError):
-            file = store.blobs.read(image_id, extensions[image_id])
-            proof.append((file, float(scores[index])))
-    return proof
+@contextmanager
+def _promised() -> Iterator[Future[EvaluationReport]]:
+    """Figures to come; who waits for them waits no longer when the block ends without them."""
+    figures: Future[EvaluationReport] = Future()
+    try:
+        yield figures
+    finally:
+        figures.cancel()
 
 
 class _Clock:
