@@ -207,7 +207,7 @@ def test_init_writes_a_file_that_check_accepts(
     assert checked.code == 0
     assert "min_recall               95% blocked or reviewed\n" in checked.out
     assert "takes at least 59 labelled images of “objectionable”" in checked.err
-    assert "Next: keshikaran train" in checked.err
+    assert "Next: keshikaran train --policy " in checked.err
 
 
 def test_init_never_overwrites(tmp_path: Path, capsys: Captured) -> None:

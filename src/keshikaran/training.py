@@ -25,6 +25,8 @@ from keshikaran.model_card import Facts, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
 from keshikaran.preparation import (
+    Prepared,
+    Tools,
     featurize_labelled,
     group_labelled,
     open_tools,
@@ -83,20 +85,8 @@ def train(
     clock = _Clock()
     with open_tools(workspace, options) as tools:
         store = tools.store
-        parts = (store, tools.cache, tools.featurizer, progress)
-        with FeaturizeAhead(*parts, _count(sources)) as ahead:
-            with clock.stage("import"):
-                images = _import_all(store, sources, options, progress, ahead)
-                check_totals(_totals(store), _hint(sources))
-            with clock.stage("featurize"):
-                ahead.finish()
-                features = featurize_labelled(tools, progress)
-        with clock.stage("group"):
-            group_labelled(tools, features, progress)
-        with clock.stage("split"):
-            prepared = split_labelled(tools, features, options)
-            data = prepared.data
-        features = _credit(features, ahead)
+        images, prepared = _prepare(tools, sources, options, progress, clock)
+        features, data = prepared.features, prepared.data
         refusals = all_refusals(store, features)
         write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
@@ -138,6 +128,30 @@ def train(
     with clock.stage("report"):
         _report(workspace, result, extras, options)
     return replace(result, timing_s=clock.timing())
+
+
+def _prepare(
+    tools: Tools,
+    sources: Sequence[Source],
+    options: TrainingOptions,
+    progress: Progress,
+    clock: _Clock,
+) -> tuple[ImportReport, Prepared]:
+    """Import → featurize → group → split; featurizing begins while the import goes on."""
+    store = tools.store
+    parts = (store, tools.cache, tools.featurizer, progress)
+    with FeaturizeAhead(*parts, _count(sources)) as ahead:
+        with clock.stage("import"):
+            images = _import_all(store, sources, options, progress, ahead)
+            check_totals(_totals(store), _hint(sources))
+        with clock.stage("featurize"):
+            ahead.finish()
+            features = featurize_labelled(tools, progress)
+    with clock.stage("group"):
+        group_labelled(tools, features, progress)
+    with clock.stage("split"):
+        prepared = split_labelled(tools, features, options)
+    return images, replace(prepared, features=_credit(features, ahead))
 
 
 def _report(

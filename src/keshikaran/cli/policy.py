@@ -57,7 +57,7 @@ def check_command(file: PolicyFile = DEFAULT_POLICY_FILE, as_json: JsonOption = 
             f"To promise this at {policy.confidence:.0%} confidence takes at least {least:,}"
             f" labelled images of “{printable(kind)}” that no model was fitted on."
         )
-    say("Next: keshikaran train")
+    say(f"Next: keshikaran train --policy {printable(shlex.quote(str(file)))}")
 
 
 def _labels(policy: Policy) -> dict[str, int]:
