@@ -249,3 +249,13 @@ def test_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file in the way")
     with pytest.raises(StoreError, match="could not be written"):
         write_tensorboard_run(tmp_path / "runs" / "model", content())
+
+
+def test_the_same_run_written_twice_prints_nothing(
+    tmp_path: Path, shown: ReportContent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = len(shown.evaluation.test_set.image_ids)
+    features = np.random.default_rng(0).normal(size=(images, 8)).astype(np.float32)
+    for _ in range(2):
+        write_tensorboard_run(tmp_path / "run", shown, features)
+    assert capsys.readouterr().out == ""

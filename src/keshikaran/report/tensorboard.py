@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,7 +152,9 @@ def _write_projection(
     header = ["id", "label", "score", "place"]
     shown = features[rows]
     projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
-    writer.add_embedding(projected, metadata, sprite, tag="test", metadata_header=header)
+    # It prints to stdout when the folder is there, which it is after two runs in one second.
+    with redirect_stdout(io.StringIO()):
+        writer.add_embedding(projected, metadata, sprite, tag="test", metadata_header=header)
 
 
 def _cell(text: str) -> str:
