@@ -16,13 +16,15 @@ import pytest
 from keshikaran import Predictor
 from keshikaran.backbones import load_backbone
 from keshikaran.bundle import Manifest, read_bundle
+from keshikaran.calibrate import LabelledRows, calibrate
 from keshikaran.cli.main import main
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.dealing import hash_side
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.metrics import compute_metrics
+from keshikaran.policy import Policy
 from keshikaran.seed_recipe import fit_seed_recipe
-from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
+from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace, group_of
 from keshikaran.training import DEFAULT_RESIZE_MODE
 from keshikaran.types import Float32Array, ImageId, Label
 
@@ -158,8 +160,16 @@ def own_scores(
     labels: dict[ImageId, Label] = {i: 1 if names[i] in POSITIVES else 0 for i in ids}
     with Store(workspace) as store:
         data = make_dataset(ids, matrix, labels, store.splits())
+        known = store.groups.of_images()
     assert data.digest() == manifest.training_set["digest"]
-    head = fit_head(*data.part("train"), *data.part("validation")).head
+    fit = fit_head(*data.part("train"), *data.part("validation"))
+    train_rows, validation_rows = (
+        LabelledRows(
+            *data.part(side), [group_of(data.image_ids[row], known) for row in data.rows(side)]
+        )
+        for side in ("train", "validation")
+    )
+    head = calibrate(fit, train_rows, validation_rows, Policy()).head
     return dict(zip(ids, map(float, predict_proba(head, matrix)), strict=True))
 
 
