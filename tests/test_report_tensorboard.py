@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from keshikaran.errors import StoreError
@@ -223,7 +225,13 @@ def test_worst_errors_are_pictures_and_test_images_lie_in_space(tmp_path: Path) 
     assert rows[2].split("\t")[3] == "in/0\\t.jpg"
     points = [line.split("\t") for line in (folder / "tensors.tsv").read_text().splitlines()]
     assert {len(point) for point in points} == {min(50, len(ids))}
-    assert (folder / "sprite.png").is_file()
+    with Image.open(folder / "sprite.png") as opened:
+        sprite = np.asarray(opened)
+    across = math.ceil(math.sqrt(len(ids)))
+    side = len(sprite) // across
+    assert sprite.shape == (across * side, across * side, 3)
+    assert len(ids) < across**2
+    assert {int(value) for value in sprite[-side:, -side:].ravel()} == {128}
 
 
 def test_projection_keeps_the_distances_of_what_has_few_directions(tmp_path: Path) -> None:

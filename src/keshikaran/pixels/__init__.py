@@ -22,6 +22,7 @@ from keshikaran.pixels.contract import (
 )
 from keshikaran.pixels.decode import decode_image, read_pixels
 from keshikaran.pixels.decoder import Decoder, InProcessDecoder
+from keshikaran.pixels.encode import encode_png
 from keshikaran.pixels.header import read_header
 from keshikaran.pixels.headers import ImageHeader
 from keshikaran.pixels.own_size import OwnSizeDecoder
@@ -54,6 +55,7 @@ __all__ = [
     "ResizeMode",
     "Thumbnail",
     "decode_image",
+    "encode_png",
     "make_small",
     "make_thumbnail",
     "read_header",

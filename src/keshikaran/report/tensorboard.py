@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,11 @@ import numpy as np
 from keshikaran.hashing import write_error
 from keshikaran.inert import printable
 from keshikaran.metrics import compute_curves
+from keshikaran.pixels import encode_png
 from keshikaran.principal import principal_directions
 from keshikaran.report.content import ReportContent
 from keshikaran.report.gallery import places
-from keshikaran.types import Float32Array
+from keshikaran.types import Float32Array, UInt8Array
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -50,7 +52,7 @@ def write_tensorboard_run(
             _write_reliability(writer, content)
             _write_errors(writer, content)
             if features is not None:
-                _write_projection(writer, content, features)
+                _write_projection(writer, folder, content, features)
             settings = {name: printable(value) for name, value in content.settings.items()}
             rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in settings.items())
             writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
@@ -127,7 +129,7 @@ def _write_errors(writer: SummaryWriter, content: ReportContent) -> None:
 
 
 def _write_projection(
-    writer: SummaryWriter, content: ReportContent, features: Float32Array
+    writer: SummaryWriter, folder: Path, content: ReportContent, features: Float32Array
 ) -> None:
     """Test images in space, as far as 50 directions tell them apart: the projector shows three."""
     evaluation, pictures = content.evaluation, content.pictures
@@ -144,7 +146,7 @@ def _write_projection(
     ]  # fmt: skip
     tiles = [pictures[image_id].tile if image_id in pictures else None for image_id in ids]
     shape = next((tile.shape for tile in tiles if tile is not None), None)
-    sprite = None
+    drawn = sprite = None
     if shape is not None:
         blank = np.full(shape, 128, dtype=np.uint8)
         drawn = np.stack([blank if tile is None else tile for tile in tiles])
@@ -153,8 +155,27 @@ def _write_projection(
     shown = features[rows]
     projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
     # It prints to stdout when the folder is there, which it is after two runs in one second.
-    with redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
         writer.add_embedding(projected, metadata, sprite, tag="test", metadata_header=header)
+    if drawn is not None:
+        _write_sprite(folder / "00000" / "test" / "sprite.png", drawn)
+
+
+def _write_sprite(path: Path, tiles: UInt8Array) -> None:
+    """Tiles row by row in a square of gray, over the file that tensorboardX wrote.
+
+    It leaves what memory happened to hold where no tile is, and may warn of an overflow there.
+
+    Args:
+        path: the file.
+        tiles: uint8 [n, side, side, 3].
+    """
+    across = math.ceil(math.sqrt(len(tiles)))
+    side = tiles.shape[1]
+    sheet = np.full((across**2, side, side, 3), 128, dtype=np.uint8)
+    sheet[: len(tiles)] = tiles
+    rows = sheet.reshape(across, across, side, side, 3).swapaxes(1, 2)
+    path.write_bytes(encode_png(rows.reshape(across * side, across * side, 3)))
 
 
 def _cell(text: str) -> str:
