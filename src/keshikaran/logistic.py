@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from keshikaran.rows import StandardRows, pieces, raw_pieces
-from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
+from keshikaran.types import BoolArray, Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
 
 _Minimizer = Callable[..., Any]
 
@@ -46,11 +46,21 @@ class LogisticRegression:
         x: rows [n, D], float32 for speed or float64 for the last digits; they may be too many to
             hold.
         y: labels 0 or 1, [n].
+        counted: bool [n], the rows that are to be fitted; None for all. The others are not copied
+            out of the way.
     """
 
-    def __init__(self, x: FloatArray | StandardRows, y: LabelArray) -> None:
+    def __init__(
+        self, x: FloatArray | StandardRows, y: LabelArray, counted: BoolArray | None = None
+    ) -> None:
         self._x = x
+        self._count = len(x) if counted is None else int(np.count_nonzero(counted))
         self._signs: Float64Array = np.where(y == 1, -1.0, 1.0)
+        if counted is not None:
+            self._signs *= counted  # a row without a side pulls nowhere
+        # For the last digits rows are centred before they are added up: a mean can be large.
+        last = isinstance(x, StandardRows) and x.dtype == np.float64
+        self._centre: Float64Array | None = x.mean if isinstance(x, StandardRows) and last else None
         self._minimize = load_minimizer()
         self._tall = len(x) >= _TALL * x.shape[1]
         self._curvature: Float64Array | None = None
@@ -72,7 +82,7 @@ class LogisticRegression:
         Returns:
             Weights and bias, float64 [D + 1].
         """
-        strength = 1.0 / (c * len(self._x))
+        strength = 1.0 / (c * self._count)
         options = {"ftol": _NEGLIGIBLE, "maxiter": _MAX_ITERATIONS, "maxls": 50}
         if shape is not None:
             return self._solve_in(shape, strength, start, tolerance, options)
@@ -102,7 +112,15 @@ class LogisticRegression:
         """What makes searches near `values` fast, float64 [D + 1, D + 1]; None if nothing does."""
         if not self._tall:
             return None
-        return _root(self._measure_curvature(values, _SOME), 1.0 / (c * len(self._x)))
+        return _root(self._measure_curvature(values, 1), 1.0 / (c * self._count))
+
+    def probabilities(self, values: Float64Array) -> Float64Array:
+        """Of label 1 under weights and bias, float64 [n]; as exact as the rows are."""
+        weights, bias = self._raw(values)
+        found = np.empty(len(self._x))
+        for rows, x in self._pieces():
+            found[rows] = x @ weights
+        return sigmoid(found + bias)
 
     def _solve_in(
         self,
@@ -148,7 +166,7 @@ class LogisticRegression:
         def part(rows: slice, x: FloatArray) -> tuple[float, FloatArray, float]:
             signs = self._signs[rows]
             margins = signs * ((x @ weights).astype(np.float64) + bias)
-            slopes = signs * sigmoid(margins) / len(self._x)
+            slopes = signs * sigmoid(margins) / self._count
             loss = float(np.logaddexp(0.0, margins).sum())
             return loss, slopes.astype(x.dtype) @ x, float(slopes.sum())
 
@@ -158,24 +176,27 @@ class LogisticRegression:
             gradient[:-1] += slope
             gradient[-1] += last
         if isinstance(self._x, StandardRows):
-            gradient[:-1] = (gradient[:-1] - gradient[-1] * self._x.mean) / self._x.scale
+            if self._centre is None:
+                gradient[:-1] -= gradient[-1] * self._x.mean
+            gradient[:-1] /= self._x.scale
         gradient[:-1] += strength * values[:-1]
         self._gradient = gradient
         self._looks += 1
         penalty = 0.5 * strength * float(values[:-1] @ values[:-1])
-        return total / len(self._x) + penalty, gradient
+        return total / self._count + penalty, gradient
 
     def _raw(self, values: Float64Array) -> tuple[FloatArray, float]:
         """Weights and bias for rows as `_pieces` gives them."""
         weights, bias = values[:-1], float(values[-1])
         if isinstance(self._x, StandardRows):  # moved into the weights: cheaper than into the rows
             weights = weights / self._x.scale
-            bias -= float(self._x.mean @ weights)
+            if self._centre is None:
+                bias -= float(self._x.mean @ weights)
         return weights.astype(self._x.dtype), bias
 
     def _pieces(self) -> Iterator[tuple[slice, FloatArray]]:
         if isinstance(self._x, StandardRows):
-            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype)
+            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype, self._centre)
         return pieces(self._x, _CACHED_ROWS)
 
     def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:
