@@ -21,6 +21,7 @@ from keshikaran.featurize import FeatureTable, FeaturizeAhead
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.judging import with_slices
+from keshikaran.logistic import one_thread
 from keshikaran.model_card import Facts, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
@@ -95,8 +96,9 @@ def train(
         groups = _groups(store, data)
         with clock.stage("calibrate"):
             calibrated = _calibrate(data, fit, groups, options.policy)
+            fit = replace(fit, ground=None)  # as large as the features
         facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
-        with ThreadPoolExecutor(1) as beside, _promised() as figures:
+        with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
             with clock.stage("evaluate"):
                 evaluation = _evaluate(data, calibrated, groups, options.policy)
@@ -125,7 +127,7 @@ def train(
         contradictions=contradictions,
         manifest=manifest,
     )
-    with clock.stage("report"):
+    with clock.stage("report"), one_thread():
         _report(workspace, result, extras, options)
     return replace(result, timing_s=clock.timing())
 
