@@ -20,7 +20,14 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from keshikaran.rows import StandardRows, pieces, raw_pieces
-from keshikaran.types import BoolArray, Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
+from keshikaran.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    LabelArray,
+    chunks_of,
+)
 
 _Minimizer = Callable[..., Any]
 

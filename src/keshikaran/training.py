@@ -47,7 +47,6 @@ from keshikaran.split import stored_scheme
 from keshikaran.store import ImageRecord, Store, Workspace, group_of, write_skipped
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
-    HeadRecipe,
     TrainingOptions,
     TrainingResult,
 )
@@ -91,12 +90,7 @@ def train(
         refusals = all_refusals(store, features)
         write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
-        with clock.stage("fit"):
-            fit = _fit(data, options.recipe)
-        groups = _groups(store, data)
-        with clock.stage("calibrate"):
-            calibrated = _calibrate(data, fit, groups, options.policy)
-            fit = replace(fit, ground=None)  # as large as the features
+        fit, calibrated, groups = _fit_and_calibrate(store, data, options, clock)
         facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
         with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
@@ -246,15 +240,22 @@ def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
     return f"{len(refusals):,} files could not be used: {workspace.skipped} says which and why."
 
 
-def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
-    fit = fit_head if recipe == "exact" else fit_seed_recipe
-    return fit(*data.part("train"), *data.part("validation"))
-
-
-def _calibrate(data: Dataset, fit: FitResult, groups: Groups, policy: Policy) -> CalibratedHead:
-    train = LabelledRows(*data.part("train"), groups["train"])
-    validation = LabelledRows(*data.part("validation"), groups["validation"])
-    return calibrate(fit, train, validation, policy)
+def _fit_and_calibrate(
+    store: Store, data: Dataset, options: TrainingOptions, clock: _Clock
+) -> tuple[FitResult, CalibratedHead, Groups]:
+    """Fit → calibrate; what they share is as large as the features and lives no longer."""
+    groups = _groups(store, data)
+    with clock.stage("fit"):
+        parts = [data.part("train"), data.part("validation")]
+        recipe = fit_head if options.recipe == "exact" else fit_seed_recipe
+        fit = recipe(*parts[0], *parts[1])
+    with clock.stage("calibrate"):
+        sides = [
+            LabelledRows(*part, groups[side])
+            for part, side in zip(parts, ("train", "validation"), strict=True)
+        ]
+        calibrated = calibrate(fit, *sides, options.policy)
+    return replace(fit, ground=None), calibrated, groups
 
 
 def _evaluate(
