@@ -128,6 +128,10 @@ def test_starting_near_the_answer_does_not_change_it() -> None:
     folds = assign_folds(rows.groups, rows.labels)
     far = out_of_fold_scores(rows.features, rows.labels, folds, 0.1)
     near = out_of_fold_scores(rows.features, rows.labels, folds, 0.1, near=fit.head)
+    known = out_of_fold_scores(
+        rows.features, rows.labels, folds, 0.1, near=fit.head, ground=fit.ground
+    )
     within = predict_proba(fit.head, rows.features)
     assert np.abs(near - far).max() < 2e-3
+    assert np.abs(known - far).max() < 2e-3
     assert np.abs(near - within).max() > 0.05

@@ -34,8 +34,10 @@ _Minimizer = Callable[..., Any]
 _MAX_ITERATIONS = 5_000
 _NEGLIGIBLE = 64 * float(np.finfo(np.float64).eps)  # relative gain of a step
 _TALL = 4  # rows for each column, from which curvature is worth its price
+_MANY_SEARCHES = 2  # the same where several searches share it
 _MANY_LOOKS = 10  # at the rows: the curvature known no longer fits
 _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
+_NEAR = 4.0  # penalties that one root serves: a look more costs less than another root
 _SOME = 4
 _SHAPE_ROWS = 128_000  # and a hundred a column: more would tell no more of the shape
 _SHAPE_RATIO = 100
@@ -66,11 +68,14 @@ class LogisticRegression:
         if counted is not None:
             self._signs *= counted  # a row without a side pulls nowhere
         # For the last digits rows are centred before they are added up: a mean can be large.
-        last = isinstance(x, StandardRows) and x.dtype == np.float64
-        self._centre: Float64Array | None = x.mean if isinstance(x, StandardRows) and last else None
+        self._centre: Float64Array | None = None
+        if isinstance(x, StandardRows) and x.dtype == np.float64:
+            self._centre = x.mean
         self._minimize = load_minimizer()
         self._tall = len(x) >= _TALL * x.shape[1]
         self._curvature: Float64Array | None = None
+        self._root: Float64Array | None = None
+        self._known = 1.0  # strength of the penalty in it
         self._gradient: Float64Array = np.empty(0)
         self._looks = 0
 
@@ -112,12 +117,14 @@ class LogisticRegression:
         if self._curvature is None or self._looks > _MANY_LOOKS:
             # Without weights all rows count the same, and the penalty is strong: some will do.
             self._curvature = self._measure_curvature(start, 1 if start[:-1].any() else _SOME)
-        root = _root(self._curvature, strength)
-        return self._solve_in(root, strength, start, tolerance, options)
+            self._root = None
+        if self._root is None or max(strength / self._known, self._known / strength) > _NEAR:
+            self._root, self._known = _root(self._curvature, strength), strength
+        return self._solve_in(self._root, strength, start, tolerance, options)
 
     def shape(self, c: float, values: Float64Array) -> Float64Array | None:
         """What makes searches near `values` fast, float64 [D + 1, D + 1]; None if nothing does."""
-        if not self._tall:
+        if len(self._x) < _MANY_SEARCHES * self._x.shape[1]:
             return None
         return _root(self._measure_curvature(values, 1), 1.0 / (c * self._count))
 

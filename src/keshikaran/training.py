@@ -246,15 +246,13 @@ def _fit_and_calibrate(
     """Fit → calibrate; what they share is as large as the features and lives no longer."""
     groups = _groups(store, data)
     with clock.stage("fit"):
-        parts = [data.part("train"), data.part("validation")]
+        taught, judged = data.part("train"), data.part("validation")
         recipe = fit_head if options.recipe == "exact" else fit_seed_recipe
-        fit = recipe(*parts[0], *parts[1])
+        fit = recipe(*taught, *judged)
     with clock.stage("calibrate"):
-        sides = [
-            LabelledRows(*part, groups[side])
-            for part, side in zip(parts, ("train", "validation"), strict=True)
-        ]
-        calibrated = calibrate(fit, *sides, options.policy)
+        train = LabelledRows(*taught, groups["train"])
+        validation = LabelledRows(*judged, groups["validation"])
+        calibrated = calibrate(fit, train, validation, options.policy)
     return replace(fit, ground=None), calibrated, groups
 
 

@@ -7,6 +7,7 @@ memory happened to hold where no tile is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def write_projection(folder: Path, content: ReportContent, features: Float32Arra
     config.write_text(_config(side), encoding="utf-8")
 
 
-def _write_table(path: Path, rows: list[list[str]] | list[tuple[str, ...]]) -> None:
+def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
