@@ -130,6 +130,7 @@ def fit_head(
     grid: Sequence[float] = C_GRID,
     *,
     exact: bool = True,
+    keep_ground: bool = False,
 ) -> FitResult:
     """Fit by exact L2-regularised logistic regression on centred and scaled features.
 
@@ -144,6 +145,7 @@ def fit_head(
         y_validation: labels 0 or 1, [m].
         grid: inverse regularisation strengths in ascending order.
         exact: whether the head is solved to the last digits, or good to three of a score.
+        keep_ground: whether the result holds what more fits on the same rows begin with.
     """
     ground = _groundwork(x_train)
     mean, scale = ground.mean, ground.scale
@@ -156,7 +158,8 @@ def fit_head(
             ground = replace(ground, shape=problem.shape(chosen, found))
             whole = LogisticRegression(_in_full(x_train, ground), y_train)
             found = whole.solve(chosen, found, _FINAL_TOLERANCE, ground.shape)
-    return FitResult(_fold(_head(found), mean, scale), chosen, steps, ground)
+    kept = ground if keep_ground else None
+    return FitResult(_fold(_head(found), mean, scale), chosen, steps, kept)
 
 
 def fit_roughly(x: Features, y: LabelArray, c: float) -> Head:

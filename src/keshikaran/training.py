@@ -247,8 +247,10 @@ def _fit_and_calibrate(
     groups = _groups(store, data)
     with clock.stage("fit"):
         taught, judged = data.part("train"), data.part("validation")
-        recipe = fit_head if options.recipe == "exact" else fit_seed_recipe
-        fit = recipe(*taught, *judged)
+        if options.recipe == "exact":
+            fit = fit_head(*taught, *judged, keep_ground=True)
+        else:
+            fit = fit_seed_recipe(*taught, *judged)
     with clock.stage("calibrate"):
         train = LabelledRows(*taught, groups["train"])
         validation = LabelledRows(*judged, groups["validation"])
