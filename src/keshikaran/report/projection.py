@@ -47,8 +47,7 @@ def write_projection(folder: Path, content: ReportContent, features: Float32Arra
         for row, image_id in zip(rows.tolist(), ids, strict=True)
     ]  # fmt: skip
     shown = features[rows]
-    with np.errstate(all="ignore"):
-        projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
+    projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
     points = [[f"{value:.7g}" for value in row] for row in projected.tolist()]
     (folder / _PART).mkdir(parents=True, exist_ok=True)
     _write_table(folder / _PART / "tensors.tsv", points)
