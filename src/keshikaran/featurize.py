@@ -109,7 +109,8 @@ def featurize(
 ) -> FeatureTable:
     """Compute what the cache lacks, and read all features.
 
-    What is done is committed every two seconds: an interruption loses no more than that.
+    What is done is committed every two seconds: an interruption loses no more than that, or than
+    the first few batches, with which the bound is measured.
 
     Args:
         store: where the images are.

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -137,7 +137,13 @@ def infer_many(
     """
     waiting = iter(items)
     if measured is not None:
-        yield from _one_after_the_other(waiting, pipeline, measured)
+        first = list(
+            islice(waiting, max(_MEASURED, _MEASURED_BATCHES * pipeline.engine.batch_size))
+        )
+        if len(first) >= _LEAST_MEASURED:
+            yield from _one_after_the_other(first, pipeline, measured)
+        else:
+            waiting = chain(first, waiting)
     if device_of(pipeline.engine) == "cpu":
         yield from _beside_each_other(waiting, pipeline)
     else:
@@ -178,19 +184,18 @@ def _with_a_card(
 
 
 def _one_after_the_other(
-    waiting: Iterator[tuple[Key, Reader]], pipeline: Pipeline, measured: Callable[[Rates], None]
+    items: Sequence[tuple[Key, Reader]], pipeline: Pipeline, measured: Callable[[Rates], None]
 ) -> Iterator[Inferred[Key]]:
-    """The first images, decoded on all processors and then inferred on all streams."""
+    """Images that are all decoded, on all processors, and then all inferred, on all streams."""
     engine = pipeline.engine
     size = engine.batch_size
-    items = list(islice(waiting, max(_MEASURED, _MEASURED_BATCHES * size)))
     with ThreadPoolExecutor(usable_cores() + 1, thread_name_prefix="keshikaran") as pool:
         begun = time.perf_counter()
         images = list(pool.map(lambda item: _decode(item[1], pipeline), items))
         decode_s = time.perf_counter() - begun
     decoded = [(item[0], image) for item, image in zip(items, images, strict=True)]
     groups = [decoded[start : start + size] for start in range(0, len(decoded), size)]
-    _infer_decoded(groups[0] if groups else [], pipeline)  # the first call sets things up
+    _infer_decoded(groups[0], pipeline)  # the first call sets things up
     with ThreadPoolExecutor(engine.streams, thread_name_prefix="keshikaran") as pool:
         begun = time.perf_counter()
         results = list(pool.map(lambda group: _infer_decoded(group, pipeline), groups))
@@ -198,7 +203,7 @@ def _one_after_the_other(
     count = sum(isinstance(image, DecodedImage) for image in images)
     if count >= _LEAST_MEASURED:
         where = (device_of(engine), engine.precision)
-        measured(Rates(len(items) / decode_s, count / infer_s, count, *where))
+        measured(Rates(count / decode_s, count / infer_s, count, *where))
     for group in results:
         yield from group
 

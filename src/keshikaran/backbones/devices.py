@@ -167,17 +167,18 @@ def words_on_a_closed_card(device: CardKind, why: str) -> tuple[str, str]:
     """
     if not has_driver():
         what = f"No NVIDIA driver was found, so nothing runs on {device}."
-        hint = "Install the driver; in a container, start it with --gpus all. Or: --device cpu"
+        hint = "Install the driver; in a container, start it with --gpus all. Or use --device cpu."
         return what, hint
     import onnxruntime
 
-    version = getattr(onnxruntime, "cuda_version", "") or "its own version"
+    version = getattr(onnxruntime, "cuda_version", "")
     said = f" It says: {why}" if why else ""
     what = f"ONNX Runtime cannot open the card for {device}.{said}"
-    hint = f'The libraries of CUDA {version} may be missing: pip install "keshikaran[cuda]"'
+    libraries = f"CUDA {version}" if version else "CUDA"
+    hint = f'The libraries of {libraries} may be missing. Run: pip install "keshikaran[cuda]".'
     if device == "tensorrt":
         hint = "Install TensorRT's libraries (pip install tensorrt), or use --device cuda."
-    return what, f"{hint} Or: --device cpu"
+    return what, f"{hint} Or use --device cpu."
 
 
 @cache
