@@ -45,7 +45,7 @@ class Rates:
     def to_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "bound_per_s": round(self.bound_per_s, 2),
+            "images_per_s": round(self.bound_per_s, 2),
             "decode_per_s": round(self.decode_per_s, 2),
             "infer_per_s": round(self.infer_per_s, 2),
             "device": self.device,

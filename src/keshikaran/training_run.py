@@ -111,7 +111,7 @@ class TrainingResult:
                 "images": self.features.images,
                 "cached": self.features.cached,
                 "images_per_s": None if rate is None else round(rate, 2),
-                **({} if self.features.rates is None else self.features.rates.to_dict()),
+                "bound": None if self.features.rates is None else self.features.rates.to_dict(),
             },
             "metrics": self.manifest.metrics,
             "thresholds": {

@@ -91,6 +91,6 @@ def _fill(tools: Tools, *, everything: bool) -> tuple[dict[str, Any], str]:
         "undecodable": len(refused),
         "seconds": round(done.seconds, 4),
         "images_per_s": None if rate is None else round(rate, 2),
-        **({} if done.rates is None else done.rates.to_dict()),
+        "bound": None if done.rates is None else done.rates.to_dict(),
     }
     return facts, rate_words(rate, done.rates)
