@@ -6,10 +6,12 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli_support import cli
+from keshikaran.backbones.devices import Placement
 from keshikaran.store import FeatureCache, Workspace
 from keshikaran.training import TrainingResult
 from support import write_classes
@@ -111,3 +113,45 @@ def test_models_are_not_run_elsewhere_than_asked(
 @pytest.fixture
 def trained_file(trained: TrainingResult) -> Path:
     return trained.model_path
+
+
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor in a card's place: the way is the card's, the arithmetic is not."""
+    processor = Placement("cuda", (("CPUExecutionProvider", {}),), "cpu")
+    monkeypatch.setattr("keshikaran.backbones.card_engine.place", lambda *_: processor)
+
+
+@pytest.mark.usefixtures("card")
+def test_f32_of_a_card_and_of_the_processor_are_one_and_f16_is_another(
+    words: tuple[str | Path, ...], capsys: Captured
+) -> None:
+    def run(*more: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(cli(capsys, "featurize", "--json", *more, *words).out)
+        return found
+
+    first = run("--device", "cuda")
+    assert (first["cached"], first["bound"]["device"]) == (0, "cuda")
+    assert run("--device", "cpu")["cached"] == 40
+    half = run("--device", "cuda", "--precision", "f16")
+    assert (half["cached"], half["bound"]["precision"]) == (0, "f16")
+
+
+@pytest.mark.usefixtures("card")
+def test_a_model_made_in_f16_on_a_card_answers_without_one(
+    words: tuple[str | Path, ...],
+    pictures: Path,
+    capsys: Captured,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked = ("--device", "cuda", "--precision", "f16", "--no-tensorboard", "--json")
+    done = json.loads(cli(capsys, "train", *asked, *words).out)
+    assert done["featurize"]["bound"]["device"] == "cuda"
+    model = ("--model", done["model_path"], "--isolation", "off", "--quiet")
+    red = pictures / "red" / "0000.png"
+    there = cli(capsys, "predict", red, *model, "--device", "cuda")
+    here = cli(capsys, "predict", red, *model, "--device", "cpu")
+    assert (there.code, here.code) == (0, 0)
+    assert abs(float(there.out) - float(here.out)) < 0.1
+    (said,) = [r.getMessage() for r in caplog.records if "made in f16" in r.getMessage()]
+    assert "runs in f32" in said

@@ -264,7 +264,7 @@ def test_every_device_has_a_name() -> None:
 
 
 def test_the_driver_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[str] = []
     monkeypatch.setattr(ctypes, "CDLL", asked.append)
     assert has_driver()
     monkeypatch.setattr("sys.platform", "win32")
