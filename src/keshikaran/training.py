@@ -216,7 +216,8 @@ def _count(sources: Sequence[Source]) -> int | None:
 def _credit(features: FeatureTable, ahead: FeaturizeAhead) -> FeatureTable:
     """What was computed while importing was not in the cache before."""
     ready = features.cached - len(ahead.computed.intersection(features.image_ids))
-    return replace(features, cached=ready, seconds=features.seconds + ahead.seconds)
+    seconds = features.seconds + ahead.seconds
+    return replace(features, cached=ready, seconds=seconds, rates=ahead.rates or features.rates)
 
 
 def _totals(store: Store) -> dict[str, int]:

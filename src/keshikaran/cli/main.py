@@ -21,6 +21,7 @@ from keshikaran.cli.data import (
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.evaluate import evaluate_command
 from keshikaran.cli.export_memory import export_memory_command
+from keshikaran.cli.featurize import featurize_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
@@ -58,6 +59,7 @@ app.command("label")(label_command)
 app.command("review-labels")(review_labels_command)
 app.command("split")(split_command)
 app.command("link")(link_command)
+app.command("featurize")(featurize_command)
 app.command("audit")(audit_command)
 app.command("status")(status_command)
 app.command("show")(show_command)
