@@ -63,7 +63,11 @@ class Api:
         self._tokens = TokenFile(settings.token_file) if settings.token_file else None
         admin = settings.admin_token_file
         self._admins = TokenFile(admin) if admin else None
-        self._memory = BodyMemory(settings.body_memory_bytes, settings.unannounced_memory_bytes)
+        self._memory = BodyMemory(
+            settings.body_memory_bytes,
+            settings.unannounced_memory_bytes,
+            settings.memory_wait_s,
+        )
         self._openapi = openapi.document(settings)
         self._files = page_files(settings)
         routes = [
@@ -102,7 +106,7 @@ class Api:
         limit = self.settings.max_request_bytes if several else self.settings.max_body_bytes
         check_declared(declared, limit)
         self.service.check_room()
-        with self._memory.lease(announced=declared is not None) as lease:
+        with self._memory.lease(declared) as lease:
             if several:
                 return await self._predict_several(request, boundary_of(content_type), lease)
             return await self._predict_one(request, lease)
@@ -147,7 +151,7 @@ class Api:
             what = "It was started without tokens for those who may change the model."
             raise RequestRefusedError("forbidden", what, "Send it SIGHUP instead.")
         check_token(request, self._admins)
-        with self._memory.lease(announced=declared_length(request) is not None) as lease:
+        with self._memory.lease(declared_length(request)) as lease:
             body = await read_whole(request.receive, self.settings, lease, _MAX_JSON_BYTES)
         name = file_in(body)
         try:

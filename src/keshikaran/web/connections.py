@@ -27,6 +27,8 @@ _WIRE_SPARE_BYTES = 256 * 1024
 _LAST_CALL_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 "
 
+_NOBODY = asyncio.Protocol()
+
 Make = Callable[[dict[str, Any]], asyncio.Protocol]
 """Makes the server's protocol for one connection; its argument goes into each request's state."""
 
@@ -133,8 +135,7 @@ class Guard(asyncio.BufferedProtocol):
         """Forget it."""
         self._stop_timer()
         self._table.leave(self._client)
-        if self._inner_is_connected:
-            self._inner.connection_lost(error)
+        self._let_inner_go(error)
 
     def pause_writing(self) -> None:
         """Pass on that the client reads slowly."""
@@ -155,6 +156,8 @@ class Guard(asyncio.BufferedProtocol):
             what = "These bytes are no HTTP/1.1 request."
             data = self._table.refuse("bad_request", what, "Send one.").raw()
             self._body_is_whole = False
+            # Whoever sends more than was declared gets no work done for what came before.
+            self._loop.call_soon(self._let_inner_go)
         self.transport.write(data)
 
     def close(self) -> None:
@@ -210,8 +213,21 @@ class Guard(asyncio.BufferedProtocol):
         self.transport.write(refusal.raw())
         self._linger()
 
+    def _let_inner_go(self, error: Exception | None = None) -> None:
+        """For the server's protocol the connection has ended.
+
+        It holds what it has read of a body. We hold it, and it us: only the collector of such
+        circles would find it, long after.
+        """
+        if self._inner_is_connected:
+            self._inner_is_connected = False
+            self._inner.connection_lost(error)
+            self._inner = _NOBODY
+
     def _linger(self) -> None:
         self._set("closing", self._settings.linger_s)
+        if not self._table.stopping:  # at the end, the server waits for those it knows of
+            self._loop.call_soon(self._let_inner_go)
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

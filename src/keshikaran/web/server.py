@@ -22,6 +22,7 @@ from keshikaran.errors import KeshikaranError, UsageError
 from keshikaran.web.app import Api
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
+from keshikaran.web.heap import give_large_blocks_back
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.service import Load, Service
@@ -47,6 +48,7 @@ def serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
         UsageError: the address cannot be listened on, or a file of tokens cannot be used.
         KeshikaranError: the model cannot be loaded.
     """
+    give_large_blocks_back()
     listener = listen(settings)
     with contextlib.closing(listener):
         figures = Metrics()
