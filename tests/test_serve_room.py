@@ -1,0 +1,174 @@
+"""Room for bodies: who waits, who is refused, what is left of what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import sys
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+
+import pytest
+
+from isolation_support import outcome
+from keshikaran.pixels import InProcessDecoder
+from keshikaran.pixels.contract import PixelSpec
+from keshikaran.pixels.isolated import IsolatedDecoder
+from keshikaran.web.budget import READ_AHEAD_BYTES, SMALL_BYTES, BodyMemory, Lease, for_large
+from keshikaran.web.heap import give_large_blocks_back
+from keshikaran.web.problems import ClientLeftError, RequestRefusedError
+from serve_support import Request, api, call, in_loop
+
+_TOTAL = 4 * 1024 * 1024
+_LARGE = 3 * 1024 * 1024
+
+
+async def receive_all(lease: Lease, size: int, pause_s: float = 0.0) -> None:
+    """As a body of that size would arrive."""
+    for start in range(0, size, READ_AHEAD_BYTES):
+        await lease.make_room()
+        await asyncio.sleep(pause_s)
+        lease.take(min(READ_AHEAD_BYTES, size - start))
+    lease.complete()
+
+
+async def upload(memory: BodyMemory, size: int, held_s: float = 0.01) -> str:
+    """A whole request: its outcome."""
+    with memory.lease(size) as lease:
+        try:
+            await receive_all(lease, size)
+        except RequestRefusedError as refusal:
+            return refusal.code
+        await asyncio.sleep(held_s)
+        return "done"
+
+
+def test_a_body_waits_for_those_before_it_instead_of_being_refused() -> None:
+    async def work() -> tuple[str, str, int]:
+        memory = BodyMemory(_TOTAL, 0, 5.0)
+        first = asyncio.create_task(upload(memory, _LARGE))
+        await asyncio.sleep(0.005)
+        second = await upload(memory, _LARGE)
+        return await first, second, memory.used
+
+    assert in_loop(work) == ("done", "done", 0)
+
+
+def test_of_many_at_once_the_first_is_completed_and_room_is_never_exceeded() -> None:
+    most = 0
+
+    async def work() -> list[str]:
+        nonlocal most
+        memory = BodyMemory(_TOTAL, 0, 5.0)
+        tasks = [asyncio.create_task(upload(memory, _LARGE)) for _ in range(20)]
+        while not all(task.done() for task in tasks):
+            most = max(most, memory.used)
+            await asyncio.sleep(0)
+        assert memory.used == 0
+        return [task.result() for task in tasks]
+
+    outcomes = in_loop(work)
+    assert outcomes[0] == "done"
+    assert set(outcomes) == {"done", "memory_full"}
+    assert 0 < most <= _TOTAL
+
+
+def test_small_bodies_pass_the_large_ones_that_wait() -> None:
+    async def work() -> tuple[bool, str]:
+        memory = BodyMemory(10 * _TOTAL, 0, 5.0)
+        with memory.lease(for_large(10 * _TOTAL)) as lease:
+            await receive_all(lease, for_large(10 * _TOTAL))
+            large = asyncio.create_task(upload(memory, _LARGE))
+            await asyncio.sleep(0.01)
+            small = await upload(memory, SMALL_BYTES)
+            waited = not large.done()
+        assert await large == "done"
+        return waited, small
+
+    assert in_loop(work) == (True, "done")
+
+
+def test_a_body_does_not_wait_for_ever() -> None:
+    async def work() -> tuple[str, int]:
+        memory = BodyMemory(_TOTAL, 0, 0.05)
+        with ExitStack() as stack:
+            slow = stack.enter_context(memory.lease(_LARGE))
+            arriving = asyncio.create_task(receive_all(slow, _LARGE, pause_s=0.05))
+            await asyncio.sleep(0.2)
+            second = await upload(memory, _LARGE)
+            arriving.cancel()
+        return second, memory.used
+
+    assert in_loop(work) == ("memory_full", 0)
+
+
+def test_a_client_that_was_made_to_wait_is_not_called_slow() -> None:
+    size = 300_000
+
+    async def work() -> tuple[int, int]:
+        server = api(
+            body_memory_bytes=400_000,
+            max_body_bytes=size,
+            max_request_bytes=size,
+            rate_window_s=0.05,
+            body_timeout_s=0.1,
+        )
+        block = server._memory.lease(350_000)
+        await receive_all(block, 350_000)
+        asking = asyncio.create_task(call(server, Request(body=[bytes(100_000)] * 3)))
+        await asyncio.sleep(0.3)
+        still = not asking.done()
+        block.__exit__()
+        return still, (await asking).status
+
+    assert in_loop(work) == (True, 422)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "multipart/form-data; boundary=b"])
+def test_a_body_longer_than_declared_costs_no_decoding(kind: str) -> None:
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n'
+    first = part if kind.startswith("multipart") else b""
+    left = asyncio.Event()
+    left.set()  # what the guard has the HTTP server say when more bytes come than were declared
+    body = [first + bytes(SMALL_BYTES), bytes(1000) + b"\r\n--b--\r\n"]
+
+    async def work() -> tuple[int, int]:
+        server = api()
+        request = Request(body=body, headers={"content-type": kind}, leaves_after=left)
+        status = (await call(server, request)).status
+        return status, server._memory.used
+
+    assert in_loop(work) == (0, 0)
+
+
+def test_a_refusal_keeps_nothing_of_the_body() -> None:
+    kept: list[weakref.ref[Piece]] = []
+
+    class Piece(bytearray):
+        pass
+
+    async def pieces() -> AsyncIterator[Piece]:
+        for _ in range(3):
+            piece = Piece(1000)
+            kept.append(weakref.ref(piece))
+            yield piece
+
+    async def work() -> None:
+        memory = BodyMemory(100, 100, 1.0)
+        with pytest.raises(RequestRefusedError), memory.lease(None) as lease:
+            async for piece in pieces():
+                lease.take(len(piece))
+
+    gc.disable()
+    try:
+        in_loop(work)
+    finally:
+        gc.enable()
+    assert len(kept) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library is asked on Linux only")
+def test_large_blocks_go_back_to_the_system() -> None:
+    assert give_large_blocks_back() in (True, False)
