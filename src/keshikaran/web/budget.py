@@ -109,7 +109,7 @@ class BodyMemory:
         return False
 
     def _let_go_on(self) -> None:
-        """Serve those who wait, the oldest first; refuse the youngest if nobody else moves."""
+        """Serve those who wait, the oldest first; refuse the last if they wait for each other."""
         waiting = [(lease, turn) for lease, turn in self._open.items() if turn and not turn.done()]
         for lease, turn in waiting:
             if not self._fits(lease, lease.wanted):
@@ -117,7 +117,7 @@ class BodyMemory:
             self._add(lease, lease.wanted)
             turn.set_result(True)
             waiting = waiting[1:]
-        if waiting and not self._somebody_moves():
+        if len(waiting) > 1 and not self._somebody_moves():
             waiting[-1][1].set_result(False)
 
     def _somebody_moves(self) -> bool:
