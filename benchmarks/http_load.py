@@ -51,6 +51,10 @@ class Client:
         self.samples.append((began - self._first, status, time.perf_counter() - began))
         return status
 
+    def forget_connections(self) -> None:
+        """Open new ones: those kept belong to another event loop."""
+        self._free.clear()
+
     async def _exchange(self, request: bytes) -> int:
         kept = bool(self._free)
         reader, writer = (

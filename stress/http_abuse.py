@@ -20,7 +20,7 @@ _MOST_MB = 32.0
 _MIB = 1024 * 1024
 _BOUNDARY = "b"
 
-_QUICK = {"header_timeout_s": 1.0, "idle_timeout_s": 1.0, "rate_window_s": 1.0, "linger_s": 0.3}
+_QUICK = {"header_timeout_s": 1.0, "idle_timeout_s": 1.0, "rate_window_s": 1.0}
 _ALONE_S = {"quick": 0.5, "full": 20.0}
 _MOST_SLOWER = 2.0
 _DEADLINES_S = {"silent": 10.0, "head": 10.0, "idle": 30.0, "body": 30.0, "chunks": 30.0}
@@ -127,10 +127,8 @@ async def _upload(server: Server, what: tuple[str, str, str]) -> tuple[str, int,
     """Send until somebody puts an end to it; kind, status of the answer, bytes sent."""
     kind, length, content_type = what
     reader, writer = await asyncio.open_connection(HOST, server.port)
-    head = (
-        f"POST /v1/predict HTTP/1.1\r\nHost: a\r\n{length}\r\nContent-Type: {content_type}\r\n\r\n"
-    )
-    writer.write(head.encode())
+    lines = ["POST /v1/predict HTTP/1.1", "Host: localhost", length]
+    writer.write("\r\n".join([*lines, f"Content-Type: {content_type}", "", ""]).encode())
     chunked = "chunked" in length
     if kind == "multipart":
         writer.write(b"%x\r\n%s\r\n" % (len(_PART), _PART))
@@ -158,9 +156,11 @@ async def _slow(server: Server, kind: str) -> tuple[str, float]:
     first = {
         "silent": b"",
         "head": b"POST /v1/predict HTTP/1.1\r\nX-Slow: ",
-        "idle": b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n",
-        "body": b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n",
-        "chunks": b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "idle": b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "body": b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
+        "chunks": (
+            b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ),
     }[kind]
     drip = {"head": b"a", "body": b"a", "chunks": b"1\r\na\r\n"}.get(kind, b"")
     started = time.perf_counter()

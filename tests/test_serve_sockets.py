@@ -239,10 +239,11 @@ def test_client_that_leaves_in_the_middle_is_noted_and_costs_nothing(server: Run
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
     ],
     ids=["tls", "cut", "negative", "smuggling", "twice"],
 )
@@ -255,7 +256,7 @@ def test_what_is_no_request_is_400_in_the_same_shape(server: Running, words: byt
 
 def test_endless_head_is_431(server: Running) -> None:
     with server.connect() as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
         with suppress(OSError):
             for number in range(300):
                 connection.sendall(b"X-%d: %s\r\n" % (number, b"a" * 100))

@@ -37,6 +37,14 @@ class ListenOptions:
             show_default=False,
         ),
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name that requests may ask for, besides localhost. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None
     drain_s: Annotated[
         float, typer.Option(help="How long /readyz says no before the port closes.")
     ] = 1.0
@@ -79,6 +87,7 @@ def settings_of(listen: ListenOptions, limits: LimitOptions) -> ServerSettings:
         port=listen.port,
         token_file=listen.token_file,
         admin_token_file=listen.admin_token_file,
+        allowed_hosts=tuple(listen.allowed_host or ()),
         proxies=tuple(listen.proxy or ()),
         drain_s=listen.drain_s,
         max_body_bytes=limits.max_mib * _MIB,

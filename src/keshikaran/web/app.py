@@ -16,6 +16,7 @@ from keshikaran.web.budget import BodyMemory, Lease
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from keshikaran.web.edge import NOTES_KEY, Edge
+from keshikaran.web.hosts import HostCheck
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload, boundary_of, name_from, read_uploads
 from keshikaran.web.page import HEADERS, page_files
@@ -24,6 +25,7 @@ from keshikaran.web.requests import (
     check_encoding,
     check_token,
     declared_length,
+    drop_what_is_here,
     file_in,
     while_there,
 )
@@ -82,7 +84,7 @@ class Api:
         ]
         paths = frozenset(route.path for route in routes)
         router = Router(routes, redirect_slashes=False)
-        self.app = Edge(router, figures, paths, settings.send_timeout_s)
+        self.app = Edge(router, figures, paths, settings.send_timeout_s, HostCheck(settings))
 
     def reload_tokens(self) -> None:
         """Read the files of tokens again."""
@@ -105,7 +107,11 @@ class Api:
         declared = declared_length(request)
         limit = self.settings.max_request_bytes if several else self.settings.max_body_bytes
         check_declared(declared, limit)
-        self.service.check_room()
+        try:
+            self.service.check_room()
+        except RequestRefusedError:
+            await drop_what_is_here(request, declared)
+            raise
         with self._memory.lease(declared) as lease:
             if several:
                 return await self._predict_several(request, boundary_of(content_type), lease)

@@ -120,8 +120,8 @@ class _Server:
     async def run(self, announce: Announce) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+            _on_signal(loop, number, self._stop)
+        _on_signal(loop, signal.SIGHUP, self._reload)
         self._listener.setblocking(False)
         model_id = self._api.service.manifest.model_id
         address = address_of(self._listener)
@@ -200,6 +200,19 @@ class _Uvicorn(uvicorn.Server):
                 arriving = loop.connect_accepted_socket(self._make, connection)
                 self._late.append(loop.create_task(arriving))
         await super().shutdown(sockets)
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: signal.Signals, act: Callable[[], None]
+) -> None:
+    """Act on a signal in the loop, whatever else is on its way there.
+
+    asyncio learns of a signal by a byte in the same socket in which threads wake the loop. When the
+    loop was held up and some 280 of them have, no byte fits in and the signal is lost. Python's own
+    handler is not: it is called as soon as the main thread does anything.
+    """
+    loop.add_signal_handler(number, lambda: None)  # lets the signal wake the loop
+    signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
 
 def _allow_descriptors(wanted: int) -> None:

@@ -64,7 +64,7 @@ class Service:
         """
         if self._waiting + images > self._settings.max_waiting:
             what = f"{self._waiting} images wait, {self._settings.max_waiting} may."
-            raise RequestRefusedError("queue_full", what, "Try again.", close=True)
+            raise RequestRefusedError("queue_full", what, "Try again.")
 
     async def predict(self, uploads: Sequence[Upload]) -> list[Prediction]:
         """Judge images, several at a time, by one model.
@@ -183,8 +183,13 @@ class _Loaded:
 
     async def retire(self) -> None:
         """Wait for the last answer, then end everything."""
-        await asyncio.to_thread(self.threads.shutdown)
-        await asyncio.to_thread(self.predictor.close)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        """In a thread: to tear the engine down takes its time, and the event loop has none."""
+        self.threads.shutdown()
+        self.predictor.close()
+        del self.predictor
 
 
 class _Cache:

@@ -24,6 +24,8 @@ class ServerSettings:
         port: port to listen on; 0 takes a free one.
         token_file: tokens of those who may ask, one a line; None lets everyone who reaches us.
         admin_token_file: tokens of those who may change the model; None lets nobody.
+        allowed_hosts: names that requests may ask for (`Host`), besides this machine's own; none:
+            only those, or any if a token is asked for.
         max_body_bytes: one image file.
         max_request_bytes: one request with several.
         max_parts: image files in one request.
@@ -58,6 +60,7 @@ class ServerSettings:
     port: int = 8000
     token_file: Path | None = None
     admin_token_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 20 * _MIB
     max_request_bytes: int = 21 * _MIB
     max_parts: int = 16
