@@ -1,8 +1,8 @@
 """What does it cost to say no?
 
 A server whose queue is full, in a process of its own; each request is refused at its head. Printed
-is the server's processor time a refusal (over kept connections, unless the answer closes them), beside the time that a whole image costs it, which is what a refusal must not take
-away.
+is the server's processor time a refusal (over kept connections, unless the answer closes them),
+beside the time that a whole image costs it, which is what a refusal must not take away.
 """
 
 from __future__ import annotations

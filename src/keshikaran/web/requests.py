@@ -56,17 +56,14 @@ async def drop_what_is_here(request: Request, declared: int | None) -> None:
     """
     if declared is None or declared > _SMALL_BYTES or "expect" in request.headers:
         return
-    left = declared
-    while left > 0:
+    more = declared > 0
+    while more:
         waiting = asyncio.ensure_future(request.receive())
         await asyncio.sleep(0)
         if not waiting.done():
             waiting.cancel()
             return
-        message = waiting.result()
-        if message["type"] != "http.request":
-            return
-        left -= len(message.get("body", b""))
+        more = bool(waiting.result().get("more_body", False))
 
 
 def file_in(body: bytes) -> str | None:

@@ -212,6 +212,8 @@ def _on_signal(
     handler is not: it is called as soon as the main thread does anything.
     """
     loop.add_signal_handler(number, lambda: None)  # lets the signal wake the loop
+    waker = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
 
