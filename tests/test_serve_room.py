@@ -23,9 +23,11 @@ from keshikaran.pixels.isolation.forked import LARGE_FILE
 from keshikaran.web.budget import READ_AHEAD_BYTES, SMALL_BYTES, BodyMemory, Lease, for_large
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
+from keshikaran.web.heap import leave_alone_what_stays
+from keshikaran.web.multipart import Upload
 from keshikaran.web.problems import RequestRefusedError
 from keshikaran.web.settings import ServerSettings
-from serve_support import Request, api, call, in_loop
+from serve_support import RED, Request, api, call, in_loop
 
 _TOTAL = 4 * 1024 * 1024
 _LARGE = 3 * 1024 * 1024
@@ -183,6 +185,33 @@ class _Echo(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+
+
+def test_the_collector_leaves_alone_what_was_loaded_before() -> None:
+    before = gc.get_freeze_count()
+    try:
+        leave_alone_what_stays()
+        assert gc.get_freeze_count() > before
+        assert len(gc.get_objects()) < 1000
+    finally:
+        gc.unfreeze()
+
+
+def test_a_model_that_was_replaced_goes_without_the_collector() -> None:
+    async def work() -> bool:
+        service = api().service
+        old = weakref.ref(service._current.predictor)
+        await service.predict([Upload("a", RED)])
+        await service.reload(None)
+        gone = old() is None
+        await service.close()
+        return gone
+
+    gc.disable()
+    try:
+        assert in_loop(work)
+    finally:
+        gc.enable()
 
 
 _HEAP = """

@@ -79,6 +79,11 @@ class Guard(asyncio.BufferedProtocol):
         if self._phase == "busy":
             self._set("idle", self._settings.idle_timeout_s)
 
+    def give_up(self) -> None:
+        """The application has nobody to answer; a refusal of ours is left to be read."""
+        if self._phase != "closing":
+            self.cut_off()
+
     def cut_off(self) -> None:
         """End the connection by a reset: what the client has not taken is kept by nobody."""
         connection = self.transport.get_extra_info("socket")

@@ -162,7 +162,7 @@ class _Exchange:
     def cut_off(self) -> None:
         """End the connection where no answer, or half of one, can follow."""
         if self.guard is not None:
-            self.guard.cut_off()
+            self.guard.give_up()
 
     def end(self) -> None:
         if self.guard is not None:

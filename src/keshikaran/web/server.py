@@ -22,7 +22,7 @@ from keshikaran.errors import KeshikaranError, UsageError
 from keshikaran.web.app import Api
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
-from keshikaran.web.heap import give_large_blocks_back
+from keshikaran.web.heap import give_large_blocks_back, leave_alone_what_stays
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.service import Load, Service
@@ -57,6 +57,7 @@ def serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
         try:
             api = Api(service, settings, figures, table)
             _allow_descriptors(settings.max_connections + _OWN_DESCRIPTORS)
+            leave_alone_what_stays()
             asyncio.run(_Server(api, table, listener).run(announce))
         except BaseException:
             service.abandon()
