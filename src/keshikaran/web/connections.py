@@ -52,6 +52,7 @@ class Guard(asyncio.BufferedProtocol):
         self._phase: Literal["head", "busy", "idle", "closing"] = "head"
         self._body_is_whole = True
         self._received = 0
+        self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._client: str | None = None
         self._inner_is_connected = self._answering = self._is_last_call = False
@@ -163,12 +164,22 @@ class Guard(asyncio.BufferedProtocol):
             self._body_is_whole = False
             # Whoever sends more than was declared gets no work done for what came before.
             self._loop.call_soon(self._let_inner_go)
-        self.transport.write(data)
+        # Head and body of an answer come one after the other: together they cost one call of the
+        # system, and the client is woken once.
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def _send(self) -> None:
+        if self._unsent:
+            self.transport.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def close(self) -> None:
         """Close at once, or with a moment's patience where the client may still be sending."""
         if self._phase == "closing":
             return
+        self._send()
         if self._table.stopping and self._phase != "busy" and not self._is_last_call:
             # A request may be on its way already: it is answered, as the last.
             self._is_last_call = True
@@ -215,6 +226,7 @@ class Guard(asyncio.BufferedProtocol):
             self._refuse(self._table.refuse("headers_too_large", limit, "Send fewer headers."))
 
     def _refuse(self, refusal: RequestRefusedError) -> None:
+        self._send()
         self.transport.write(refusal.raw())
         self._linger()
 
