@@ -28,7 +28,7 @@ from keshikaran.types import Float64Array, GroupId, ImageId, LabelArray, Thresho
 
 SHARE, AREA, RIVAL_AREA, ALIKE = 0.18, 0.98, 0.97, 0.8
 RARE, UPLOADS, RECALL, RATE = 0.01, 10_000, 0.95, 0.02
-TRUTH_IMAGES = 100_000
+TRUTH_IMAGES = 20_000
 NORMAL = NormalDist()
 
 

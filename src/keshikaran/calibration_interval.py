@@ -86,9 +86,7 @@ def _gaps(
     return gaps, bootstrap(shifted, plan, seed=seed) - gaps
 
 
-def _widening(
-    variance: Float64Array, probabilities: Float64Array, plan: Plan
-) -> Float64Array:
+def _widening(variance: Float64Array, probabilities: Float64Array, plan: Plan) -> Float64Array:
     """By how much each bin's chance is to be stretched for the four images more, [k]."""
     bins, kinds = calibration_bins(probabilities), len(variance)
     spread = np.sqrt(probabilities * (1 - probabilities)) / len(bins)
