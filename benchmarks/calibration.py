@@ -26,8 +26,8 @@ import numpy as np
 
 from accuracy import classes_of
 from common import TASKS, clothing, machine, parser, show, temporary_folder
-from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.bootstrap import plan_resampling
+from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.calibration_figures import CalibrationFigures, calibration_figures
 from keshikaran.calibration_interval import calibration_error_estimate
 from keshikaran.dataset import Dataset, make_dataset
@@ -133,6 +133,7 @@ def show_calibration(title: str, runs: list[Run]) -> None:
             found.append(calibration_figures(labels, scores))
             plan = plan_resampling(labels, run.test_groups)
             true.append(calibration_error_estimate(labels, scores, plan))
+        equal = [equal_mass(*one) for one in together[:FIVE]]
         joined = [np.concatenate(parts) for parts in zip(*together, strict=True)]
         rows |= {
             f"{name}: ECE, mean of the first {FIVE} salts": mean(f.ece for f in found[:FIVE]),
@@ -143,7 +144,11 @@ def show_calibration(title: str, runs: list[Run]) -> None:
             f"{name}: ECE debiased, mean of all salts": mean(values(true)),
             f"{name}: ECE debiased, each salt": " ".join(f"{one:.4f}" for one in values(true)),
             f"{name}: its upper end, mean of all salts": mean(one.high for one in true),
-            f"{name}: intervals that begin at 0": f"{sum(one.low == 0 for one in true)} of {len(true)}",
+            f"{name}: intervals that begin at 0": sum(one.low == 0 for one in true),
+            f"{name}: ECE, ten bins of equally many images, first {FIVE} salts": mean(equal),
+            f"{name}: the same of exact probabilities, equally many": mean(
+                equal_mass_by_chance(scores) for _, scores in together[:FIVE]
+            ),
             f"{name}: ECE, each salt": " ".join(f"{f.ece:.4f}" for f in found),
             f"{name}: ECE, all salts together": expected_calibration_error(joined[0], joined[1]),
             f"{name}: Brier score": mean(f.brier.score for f in found),
@@ -151,6 +156,21 @@ def show_calibration(title: str, runs: list[Run]) -> None:
             f"{name}: log-loss": mean(f.log_loss for f in found),
         }
     show(f"calibration, {title}", rows)
+
+
+def equal_mass(labels: LabelArray, scores: Float64Array, bins: int = 10) -> float:
+    """Calibration error in bins of equally many images (Roelofs et al. 2022)."""
+    parts = np.array_split(np.argsort(scores, kind="stable"), bins)
+    return sum(abs(float((scores[part] - labels[part]).sum())) for part in parts) / len(labels)
+
+
+def equal_mass_by_chance(scores: Float64Array, rounds: int = 100) -> float:
+    """The same of exact probabilities."""
+    rng = np.random.default_rng(0)
+    return mean(
+        equal_mass((rng.random(len(scores)) < scores).astype(np.int8), scores)
+        for _ in range(rounds)
+    )
 
 
 def values(found: Iterable[Estimate]) -> list[float]:

@@ -104,7 +104,7 @@ def test_interval_of_the_calibration_error_covers_the_truth(sharpness: float) ->
     for seed in range(sets):
         labels, scores = _drawn(400, 100 + seed, sharpness)
         found.append(calibration_error_estimate(labels, scores, plan_resampling(labels)))
-    assert 0.90 <= np.mean([one.low <= truth <= one.high for one in found])
+    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.90
 
 
 def test_chance_is_taken_off_the_calibration_error() -> None:

@@ -190,8 +190,8 @@ def compare_models(
 
     What depends on the order of scores alone, and errors of probabilities, are resampled in pairs:
     both models are counted on the same resample. Shares and costs have closed intervals
-    (`paired_shares`, `paired_means`). Brier score and log-loss are of probabilities under the test images' own mix
-    of labels, whatever prevalence each model assumes.
+    (`paired_shares`, `paired_means`). Brier score and log-loss are of probabilities under the test
+    images' own mix of labels, whatever prevalence each model assumes.
     """
     figures = (*_resampled(images, old, new, asked), *_decided(images, old, new, asked))
     verdicts = {figure.verdict for figure in figures}
