@@ -12,6 +12,7 @@ from keshikaran.types import Float64Array, LabelArray
 _STEPS = 80
 _REACH = 4.0  # standard errors above the observed error within which the upper end is sought
 _STRANGERS = 4.0
+_LEAST = 1e-18  # of a variance: an image in a thousand million
 
 
 def calibration_error_estimate(
@@ -47,7 +48,7 @@ def calibration_error_estimate(
     """
     gaps, noise = _gaps(labels, probabilities, plan, seed)
     noise *= _widening(noise.var(axis=0), probabilities, plan)
-    variance = np.maximum(noise.var(axis=0), np.finfo(np.float64).tiny)
+    variance = np.maximum(noise.var(axis=0), _LEAST)
     observed = float(np.abs(gaps).sum())
     top = observed + _REACH * float(np.sqrt(variance.sum()))
     tried = np.append(np.linspace(0, observed, _STEPS // 2), np.linspace(observed, top, _STEPS)[1:])
