@@ -33,9 +33,10 @@ _KEPT_CELLS = 32_000_000  # weights kept for the next figure: 32 MB
 Statistic = Callable[[Float64Array], Float64Array]
 """Weights float64 [r, n], a row a resample → the figure of each, float64 [r]; NaN: undefined."""
 
-Scale = Literal["share", "positive", "any"]
-"""Where a figure can lie: between 0 and 1, above 0, anywhere. Errors are taken to be symmetric in
-its log-odds, its logarithm, itself."""
+Scale = Literal["share", "arc", "positive", "any"]
+"""Where a figure can lie: between 0 and 1 (`share` and `arc`), above 0, anywhere. Errors are taken
+to be symmetric in its log-odds, the arcsine of its root, its logarithm, itself. Log-odds suit areas
+close to 1, the arcsine (Bartlett 1947, "The Use of Transformations") shares of a few images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +150,10 @@ def bootstrap_estimate(
     drawn = bootstrap(statistic, plan, resamples, seed)
     drawn = drawn[np.isfinite(drawn)]
     if not math.isfinite(value) or not len(drawn):
-        return Estimate(None, *((0.0, 1.0) if scale == "share" else (-math.inf, math.inf)))
+        bounded = scale in ("share", "arc")
+        return Estimate(None, *((0.0, 1.0) if bounded else (-math.inf, math.inf)))
     spread = float(drawn.std())
-    if scale == "share" and spread == 0.0:
+    if scale in ("share", "arc") and spread == 0.0:
         flat = wilson(round(value * plan.rarer), plan.rarer, confidence)
         return Estimate(value, min(flat.low, value), max(flat.high, value))
     reach = student_quantile(plan.rarer - 1, confidence) * spread
@@ -161,8 +163,13 @@ def bootstrap_estimate(
 def _limits(value: float, reach: float, scale: Scale, margin: float) -> tuple[float, float]:
     if scale == "positive" and value > 0:
         return value * math.exp(-reach / value), value * math.exp(reach / value)
+    inner = min(max(value, margin), 1 - margin)
+    if scale == "arc":
+        centre, step = math.asin(math.sqrt(inner)), reach / math.sqrt(4 * inner * (1 - inner))
+        ends = max(0.0, centre - step), min(math.pi / 2, centre + step)
+        low, high = (math.sin(end) ** 2 for end in ends)
+        return min(low, value), max(high, value)
     if scale == "share":
-        inner = min(max(value, margin), 1 - margin)
         centre, step = math.log(inner / (1 - inner)), reach / (inner * (1 - inner))
         low, high = (1 / (1 + math.exp(-end)) for end in (centre - step, centre + step))
         return min(low, value), max(high, value)

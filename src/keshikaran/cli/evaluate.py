@@ -140,7 +140,10 @@ def evaluation_lines(evaluation: EvaluationReport) -> Iterator[str]:
     test, operating = evaluation.test, evaluation.operating
     yield f"{'images':<22} {test.images:>9,}  of which {test.positives:,} objectionable"
     yield f"{'prevalence':<22} {evaluation.prevalence:>9.4f}"
-    for name in ("roc_auc", "average_precision", "ece", "log_loss", "brier_score"):
+    debiased = evaluation.intervals.get("ece_debiased")
+    yield _row("calibration error", debiased, None if debiased is None else debiased.value)
+    yield f"{'  plain':<22}    {evaluation.calibration_words()}"
+    for name in ("roc_auc", "average_precision", "log_loss", "brier_score"):
         yield _row(name.replace("_", " "), evaluation.intervals.get(name), getattr(test, name))
     for item in evaluation.recall_at:
         few = "" if item.supported else f"  (needs {item.needed:,} acceptable images)"

@@ -139,7 +139,7 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     result("")
     result(f"{'test ROC AUC':<18} {test.roc_auc:.4f}")
     result(f"{'average precision':<18} {test.average_precision:.4f}")
-    result(f"{'calibration error':<18} {test.ece:.4f}")
+    result(f"{'calibration error':<18} {done.evaluation.calibration_words()}")
     result(f"{'prevalence':<18} {done.manifest.prevalence:.4f}")
     result(f"{'block from':<18} {done.manifest.thresholds.block:.4f}")
     result(f"{'review from':<18} {done.manifest.thresholds.review:.4f}")

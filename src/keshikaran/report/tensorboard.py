@@ -97,6 +97,7 @@ def _write_reliability(writer: SummaryWriter, content: ReportContent) -> None:
         if found is None:
             continue
         writer.add_scalar(f"calibration/{name}/ece", found.ece, 0)
+        writer.add_scalar(f"calibration/{name}/ece_by_chance", found.ece_by_chance, 0)
         for item in found.reliability:
             step = round(1000 * item.mean_score)
             if item.observed.value is not None:
