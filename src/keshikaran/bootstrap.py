@@ -22,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate, wilson
+from keshikaran.logistic import sigmoid
 from keshikaran.types import Float64Array, GroupId, IntArray, LabelArray, UInt8Array
 
 MOST_RESAMPLES, LEAST_RESAMPLES = 2_000, 400
@@ -156,24 +157,60 @@ def bootstrap_estimate(
     if scale in ("share", "arc") and spread == 0.0:
         flat = wilson(round(value * plan.rarer), plan.rarer, confidence)
         return Estimate(value, min(flat.low, value), max(flat.high, value))
-    reach = student_quantile(plan.rarer - 1, confidence) * spread
-    return Estimate(value, *_limits(value, reach, scale, 0.5 / max(1, plan.rarer)))
+    margin = 0.5 / max(1, plan.rarer)
+    quantile = student_quantile(plan.rarer - 1, confidence)
+    return Estimate(value, *_limits(value, drawn, quantile, _SCALES[scale], margin))
 
 
-def _limits(value: float, reach: float, scale: Scale, margin: float) -> tuple[float, float]:
-    if scale == "positive" and value > 0:
-        return value * math.exp(-reach / value), value * math.exp(reach / value)
-    inner = min(max(value, margin), 1 - margin)
-    if scale == "arc":
-        centre, step = math.asin(math.sqrt(inner)), reach / math.sqrt(4 * inner * (1 - inner))
-        ends = max(0.0, centre - step), min(math.pi / 2, centre + step)
-        low, high = (math.sin(end) ** 2 for end in ends)
-        return min(low, value), max(high, value)
-    if scale == "share":
-        centre, step = math.log(inner / (1 - inner)), reach / (inner * (1 - inner))
-        low, high = (1 / (1 + math.exp(-end)) for end in (centre - step, centre + step))
-        return min(low, value), max(high, value)
-    return value - reach, value + reach
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """A scale: there, back, and how fast it runs; `low` and `high` are where it ends."""
+
+    there: Callable[[Float64Array], Float64Array]
+    back: Callable[[Float64Array], Float64Array]
+    slope: Callable[[float], float]
+    low: float = -math.inf
+    high: float = math.inf
+
+
+def _limits(
+    value: float, drawn: Float64Array, quantile: float, axis: _Axis, margin: float
+) -> tuple[float, float]:
+    """Around the figure by the spread of the resamples on its scale.
+
+    On the scale a resample may lie endlessly far out; none counts as further than four times what
+    the spread beside the figure makes of it.
+    """
+    bounded = math.isfinite(axis.high)
+    inner = min(max(value, axis.low + margin), axis.high - margin) if bounded else value
+    if not axis.low < inner < axis.high:
+        return value, value + quantile * float(drawn.std())
+    step = float(drawn.std()) * axis.slope(inner)
+    centre = float(axis.there(np.array(inner)))
+    with np.errstate(divide="ignore"):
+        moved = axis.there(drawn.clip(axis.low, axis.high))
+    reach = quantile * float(moved.clip(centre - 4 * step, centre + 4 * step).std())
+    low, high = axis.back(np.array([centre - reach, centre + reach])).tolist()
+    return min(low, value), max(high, value)
+
+
+def _log_odds(shares: Float64Array) -> Float64Array:
+    found: Float64Array = np.log(shares) - np.log1p(-shares)
+    return found
+
+
+_SCALES: dict[Scale, _Axis] = {
+    "share": _Axis(_log_odds, sigmoid, lambda x: 1 / (x * (1 - x)), 0.0, 1.0),
+    "arc": _Axis(
+        lambda x: np.arcsin(np.sqrt(x)),
+        lambda x: np.sin(x.clip(0.0, math.pi / 2)) ** 2,
+        lambda x: 1 / math.sqrt(4 * x * (1 - x)),
+        0.0,
+        1.0,
+    ),
+    "positive": _Axis(np.log, np.exp, lambda x: 1 / x, 0.0),
+    "any": _Axis(lambda x: x, lambda x: x, lambda _: 1.0),
+}
 
 
 def student_quantile(freedom: float, confidence: float = DEFAULT_CONFIDENCE) -> float:
