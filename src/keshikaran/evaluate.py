@@ -105,7 +105,7 @@ def _intervals(
     probabilities: Float64Array,
     groups: Sequence[GroupId] | None,
 ) -> dict[str, Estimate]:
-    """Shares have Wilson's intervals, the area DeLong's, the rest a bootstrap over groups."""
+    """Shares have Wilson's intervals, the area a jackknife's, the rest a bootstrap over groups."""
     (tn, fp), (fn, tp) = figures.confusion_matrix
     called = scores >= figures.threshold
     plan = plan_resampling(labels, groups)
