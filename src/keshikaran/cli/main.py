@@ -21,6 +21,7 @@ from keshikaran.cli.data import (
 from keshikaran.cli.demo import demo_command
 from keshikaran.cli.evaluate import evaluate_command
 from keshikaran.cli.export_memory import export_memory_command
+from keshikaran.cli.featurize import featurize_command
 from keshikaran.cli.import_urls import import_urls_command
 from keshikaran.cli.label import label_command
 from keshikaran.cli.maintain import fsck_command, gc_command, rebuild_command
@@ -67,6 +68,7 @@ app.command("rebuild")(rebuild_command)
 app.add_typer(policy_app, name="policy")
 app.add_typer(backbone_app, name="backbone")
 app.command("compare-backbones")(compare_backbones_command)
+app.command("featurize")(featurize_command)
 app.command("suggest")(suggest_command)
 app.command("train")(train_command)
 app.command("compare")(compare_command)

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,16 @@ from keshikaran.cli.options import (
     JsonOption,
     WorkspaceOption,
     existing_workspace,
+    limits_with,
     workspace_words,
 )
+from keshikaran.cli.ray_options import RayOptions, refuse_isolation_off, say_machines
 from keshikaran.errors import UsageError
 from keshikaran.ingest import files_below
 from keshikaran.memory import Memory
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
+from keshikaran.scale.cluster import Cluster
 from keshikaran.types import Prediction, SilentProgress
 
 _PARTLY = 3
@@ -37,6 +41,7 @@ def predict_command(
         typer.Argument(help="Image files, folders, or - for a list of paths on standard input."),
     ],
     options: ModelOptions,
+    ray: RayOptions,
     known: Annotated[
         bool, typer.Option("--known", help="Look first among the workspace's labelled images.")
     ] = False,
@@ -48,6 +53,13 @@ def predict_command(
     _refuse_pair("--quiet", "--json", both=quiet and as_json)
     _refuse_pair("--memory", "--known", both=options.memory is not None and known)
     path = options.file(workspace)
+    cluster = ray.cluster
+    if cluster is not None:
+        _refuse_pair("--ray", "--known", both=known)
+        words = _Words(quiet, as_json)
+        if _score_on(cluster, ray.shards, path, list(_given(images)), options, words):
+            raise typer.Exit(_PARTLY)
+        return
     with (
         _workspace_memory(workspace, path, options.isolation)
         if known
@@ -62,6 +74,63 @@ def predict_command(
         say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
     if undecided:
         raise typer.Exit(_PARTLY)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How predictions are printed."""
+
+    quiet: bool
+    as_json: bool
+
+
+def _score_on(
+    cluster: Cluster,
+    shards: str | None,
+    model: Path,
+    sources: list[str],
+    options: ModelOptions,
+    words: _Words,
+) -> int:
+    """Score on many machines; returns how many images stayed undecided."""
+    from keshikaran.scale.predicting import PredictRequest, predict_on
+
+    _refuse_pair("--ray", "--memory", both=options.memory is not None)
+    refuse_isolation_off(options.isolation)
+    if shards is None:
+        msg = "--ray needs --shards: a place for the predictions that all machines see."
+        raise UsageError(msg, "Add --shards FOLDER, or an address such as s3://bucket/folder.")
+    request = PredictRequest(
+        cluster,
+        model,
+        tuple(sources),
+        shards,
+        options.engine,
+        options.precision,
+        limits_with(options.accept),
+        options.check,
+    )
+    done = predict_on(request, TerminalProgress())
+    undecided = 0
+    for prediction in done.predictions():
+        undecided += prediction.verdict == "undecided"
+        result(prediction_line(prediction, quiet=words.quiet, as_json=words.as_json))
+    say_machines(done.machines, done.arithmetics, done.reused, len(done.shards))
+    say(f"The same as Parquet files: {printable(shards)}")
+    return undecided
+
+
+def _given(images: list[str]) -> Iterator[str]:
+    """What was named, with the lines of standard input in place of a dash."""
+    for image in images:
+        yield from _listed() if image == "-" else [image]
+
+
+def _listed() -> Iterator[str]:
+    for line in sys.stdin:
+        name = line.rstrip("\r\n")
+        if name:
+            yield name
 
 
 def _refuse_pair(first: str, second: str, *, both: bool) -> None:
@@ -124,10 +193,7 @@ def _paths(images: list[str]) -> Iterator[str]:
     """Expand folders and standard input; a path that does not exist stays and is undecided."""
     for image in images:
         if image == "-":
-            for line in sys.stdin:
-                name = line.rstrip("\r\n")
-                if name:
-                    yield name
+            yield from _listed()
         elif _is_folder(image):
             yield from (str(Path(image) / file) for file in sorted(files_below(Path(image))))
         else:
