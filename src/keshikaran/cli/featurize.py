@@ -83,7 +83,8 @@ def featurize_command(
     else:
         refuse_isolation_off(isolation)
         place = open_workspace(workspace) if sources else existing_workspace(workspace)
-        request = FeaturizeRequest(cluster, tuple(sources or ()), ray.shards)
+        parts = (tuple(sources or ()), ray.shards, ray.images_per_task)
+        request = FeaturizeRequest(cluster, *parts)
         done = featurize_on(place, request, options, TerminalProgress())
     if as_json:
         result(json.dumps(done.to_dict()))

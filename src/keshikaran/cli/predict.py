@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,9 @@ from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
 from keshikaran.scale.cluster import Cluster
 from keshikaran.types import Prediction, SilentProgress
+
+if TYPE_CHECKING:
+    from keshikaran.scale.predicting import PredictRequest
 
 _PARTLY = 3
 
@@ -57,7 +60,8 @@ def predict_command(
     if cluster is not None:
         _refuse_pair("--ray", "--known", both=known)
         words = _Words(quiet, as_json)
-        if _score_on(cluster, ray.shards, path, list(_given(images)), options, words):
+        request = _request(cluster, ray, path, images, options)
+        if _score_on(request, words):
             raise typer.Exit(_PARTLY)
         return
     with (
@@ -84,39 +88,45 @@ class _Words:
     as_json: bool
 
 
-def _score_on(
-    cluster: Cluster,
-    shards: str | None,
-    model: Path,
-    sources: list[str],
-    options: ModelOptions,
-    words: _Words,
-) -> int:
-    """Score on many machines; returns how many images stayed undecided."""
-    from keshikaran.scale.predicting import PredictRequest, predict_on
+def _request(
+    cluster: Cluster, ray: RayOptions, model: Path, images: list[str], options: ModelOptions
+) -> PredictRequest:
+    """What is asked of many machines.
+
+    Raises:
+        UsageError: it lacks a place for the predictions, or asks for what they cannot do.
+    """
+    from keshikaran.scale.predicting import PredictRequest
 
     _refuse_pair("--ray", "--memory", both=options.memory is not None)
     refuse_isolation_off(options.isolation)
-    if shards is None:
+    if ray.shards is None:
         msg = "--ray needs --shards: a place for the predictions that all machines see."
         raise UsageError(msg, "Add --shards FOLDER, or an address such as s3://bucket/folder.")
-    request = PredictRequest(
+    return PredictRequest(
         cluster,
         model,
-        tuple(sources),
-        shards,
+        tuple(_given(images)),
+        ray.shards,
         options.engine,
         options.precision,
         limits_with(options.accept),
         options.check,
+        ray.images_per_task,
     )
+
+
+def _score_on(request: PredictRequest, words: _Words) -> int:
+    """Score on many machines; returns how many images stayed undecided."""
+    from keshikaran.scale.predicting import predict_on
+
     done = predict_on(request, TerminalProgress())
     undecided = 0
     for prediction in done.predictions():
         undecided += prediction.verdict == "undecided"
         result(prediction_line(prediction, quiet=words.quiet, as_json=words.as_json))
     say_machines(done.machines, done.arithmetics, done.reused, len(done.shards))
-    say(f"The same as Parquet files: {printable(shards)}")
+    say(f"The same as Parquet files: {printable(request.shards)}")
     return undecided
 
 

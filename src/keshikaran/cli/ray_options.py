@@ -12,6 +12,7 @@ from keshikaran.cli.console import printable, say
 from keshikaran.errors import UsageError
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.scale.cluster import Cluster
+from keshikaran.scale.tasks import PIECES_PER_TASK
 
 _SHOWN = 5
 
@@ -33,6 +34,12 @@ class RayOptions:
         int | None,
         typer.Option(min=1, help="How many workers. Default: one a processor.", show_default=False),
     ] = None
+    part_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images to a part of the work. Default: 1024.", show_default=False
+        ),
+    ] = None
     shards: Annotated[
         str | None,
         typer.Option(
@@ -43,6 +50,11 @@ class RayOptions:
     ] = None
 
     @property
+    def images_per_task(self) -> int:
+        """How large parts of the work are, on average at most."""
+        return self.part_size or PIECES_PER_TASK
+
+    @property
     def cluster(self) -> Cluster | None:
         """The machines; None for this one, without Ray.
 
@@ -51,7 +63,12 @@ class RayOptions:
         """
         if self.ray is not None:
             return Cluster(self.ray, self.ray_workers)
-        for name, value in (("--ray-workers", self.ray_workers), ("--shards", self.shards)):
+        given = {
+            "--ray-workers": self.ray_workers,
+            "--part-size": self.part_size,
+            "--shards": self.shards,
+        }
+        for name, value in given.items():
             if value is not None:
                 msg = f"{name} changes nothing without --ray."
                 raise UsageError(msg, "Add --ray local, or the address of a cluster.")

@@ -120,8 +120,7 @@ def _answers(ray: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN
         Worker,
         fn_constructor_args=(json.dumps(asdict(order.settings)), order.model),
         compute=data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-        max_restarts=-1,
-        max_task_retries=_TRIES,
+        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _TRIES},
         **resources,
     )
     try:
