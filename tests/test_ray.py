@@ -23,7 +23,7 @@ from cli_support import Outcome, process
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.store import Store
 from keshikaran.training import TrainingResult
-from ray_support import RunningCluster, alive, kill, ray_cluster
+from ray_support import RunningCluster, alive, descendants, kill, ray_cluster
 from support import encode, reddish, write_classes
 
 pytestmark = pytest.mark.ray
@@ -111,11 +111,6 @@ def _wait_for(folder: Path, count: int, running: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-def _children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
-    return [int(child) for child in found]
-
-
 def _finished(running: subprocess.Popen[str]) -> dict[str, Any]:
     out, err = running.communicate(timeout=240)
     assert running.returncode == 3, err
@@ -130,7 +125,7 @@ def test_a_killed_worker_costs_time_only(
     running = _started(cluster, "featurize", "-w", workspace, "--shards", shards, "--json")
     _wait_for(shards, 2, running)
     victim = cluster.workers()[0]
-    decoders = _children(victim)
+    decoders = descendants(victim)[1:]
     assert decoders
     kill(victim)
     done = _finished(running)
@@ -196,14 +191,8 @@ def _write_tars(pictures: Path, folder: Path) -> None:
 def test_predictions_are_those_of_this_machine_in_the_order_given(
     cluster: RunningCluster, trained: TrainingResult, pictures: Path, tmp_path: Path
 ) -> None:
-    words = (
-        "predict",
-        pictures / "red",
-        pictures / "blue",
-        "--model",
-        trained.model_path,
-        "--json",
-    )
+    folders = (pictures / "red", pictures / "blue")
+    words = ("predict", *folders, "--model", trained.model_path, "--json")
     here = process(*words)
     there = _run(cluster, *words, "--shards", tmp_path / "shards")
     assert (here.code, there.code) == (3, 3), there.err
