@@ -102,13 +102,14 @@ def _here(place: Workspace, options: TrainingOptions) -> Featurized:
 
     with open_tools(place, options) as tools:
         wanted = tools.store.image_ids()
+        before = len(tools.cache.refusals(wanted))
         parts = (tools.store, tools.cache, tools.featurizer)
         filled = fill_cache(*parts, wanted, TerminalProgress())
         refused = tools.cache.refusals(wanted) | filled.passing
     return Featurized(
         images=len(wanted),
-        cached=len(wanted) - filled.images,
-        added=len(wanted) - len(refused) - (len(wanted) - filled.images),
+        cached=len(wanted) - filled.images - before,
+        added=filled.images - len(refused) + before,
         elsewhere=0,
         refused=len(refused),
         refusals=tuple((name, why.reason, why.detail) for name, why in sorted(refused.items())),
@@ -134,8 +135,7 @@ def _show(done: Featurized, workspace: Path | None) -> None:
         say(f"  … and {done.refused - _SHOWN:,} more; --json lists a thousand.")
     if done.tasks:
         say_machines(done.machines, done.arithmetics, done.reused, done.tasks)
-    worked = done.images - done.cached
-    rate = f" ({worked / done.seconds:,.0f} images/s)" if worked and done.seconds else ""
+    rate = f" ({done.added / done.seconds:,.0f} images/s)" if done.added and done.seconds else ""
     say(f"Done in {done.seconds:.1f} s{rate}.")
     where = workspace_words(workspace)
     if done.elsewhere:

@@ -11,7 +11,7 @@ from keshikaran.backbones import Backbone, EngineName, load_backbone, open_engin
 from keshikaran.pixels import DEFAULT_LIMITS
 from keshikaran.scale.cluster import Cluster, need_ray
 from keshikaran.scale.listing import list_sources
-from keshikaran.scale.merging import Merged, Target, merge
+from keshikaran.scale.merging import MOST_REFUSALS, Merged, Target, merge
 from keshikaran.scale.running import Order, Ran, run
 from keshikaran.scale.shards import ShardFolder
 from keshikaran.scale.tasks import PIECES_PER_TASK, Piece, Task, cut
@@ -104,7 +104,7 @@ def featurize_on(
         settings = _settings(backbone, options, store)
         settings = replace(settings, shards=request.shards or str(workspace.shards.resolve()))
         target = Target(store, cache, recipe, backbone.dim)
-        tasks, cached = _tasks(target, request, _purpose(recipe, settings))
+        tasks, known = _tasks(target, request, _purpose(recipe, settings))
         order = Order(request.cluster, settings, backbone.model)
         ran = run(tasks, order, progress) if tasks else Ran()
         folder = ShardFolder(settings.shards)
@@ -113,7 +113,7 @@ def featurize_on(
         for name in () if keeps else ran.shards:
             folder.remove(name)
     seconds = time.perf_counter() - started
-    return _featurized(ran, merged, cached, settings.shards if keeps else "", seconds)
+    return _featurized(ran, merged, known, settings.shards if keeps else "", seconds)
 
 
 def _settings(backbone: Backbone, options: TrainingOptions, store: Store) -> Settings:
@@ -146,29 +146,44 @@ def _purpose(recipe: FeatureRecipe, settings: Settings) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Images of the store that need no work.
+
+    Attributes:
+        cached: how many have features.
+        refused: those that cannot be decoded: id, reason, words.
+    """
+
+    cached: int = 0
+    refused: tuple[tuple[str, ImportReason, str], ...] = ()
+
+
 def _tasks(
     target: Target, request: FeaturizeRequest, purpose: dict[str, Any]
-) -> tuple[Sequence[Task], int]:
-    """The work, and how many images need none."""
+) -> tuple[Sequence[Task], _Known]:
+    """The work, and what needs none."""
     if request.sources:
-        return list_sources(request.sources, purpose, size=request.task_size).tasks, 0
+        return list_sources(request.sources, purpose, size=request.task_size).tasks, _Known()
     stored = target.store.image_ids()
     missing = target.cache.missing(target.recipe, stored)
+    refusals = target.cache.refusals(stored, target.recipe.pixel_contract)
+    listed = tuple((name, why.reason, why.detail) for name, why in sorted(refusals.items()))
+    known = _Known(len(stored) - len(missing) - len(listed), listed)
     extensions = target.store.extension_of(missing)
     pieces = (Piece(image_id, extensions[image_id]) for image_id in missing)
     root = str(target.store.blobs.root.resolve())
-    tasks = cut("objects", root, pieces, purpose, size=request.task_size)
-    return tasks, len(stored) - len(missing)
+    return cut("objects", root, pieces, purpose, size=request.task_size), known
 
 
-def _featurized(ran: Ran, merged: Merged, cached: int, shards: str, seconds: float) -> Featurized:
+def _featurized(ran: Ran, merged: Merged, known: _Known, shards: str, seconds: float) -> Featurized:
     return Featurized(
-        images=merged.images + cached,
-        cached=cached,
+        images=merged.images + known.cached + len(known.refused),
+        cached=known.cached,
         added=merged.added,
         elsewhere=merged.elsewhere,
-        refused=merged.refused,
-        refusals=tuple(merged.refusals),
+        refused=merged.refused + len(known.refused),
+        refusals=(*known.refused, *merged.refusals)[:MOST_REFUSALS],
         tasks=len(ran.shards),
         reused=ran.reused,
         shards=shards,

@@ -96,6 +96,7 @@ def _list_one(address: str) -> tuple[str, list[Piece]]:
             found = files.find(path, detail=True)
         else:
             found = {path: files.info(path)}
+        found = {name: _followed(files, name, info) for name, info in found.items()}
     except Exception as error:  # each store has exceptions of its own
         msg = f"{address} cannot be listed: {in_words(error)}."
         raise SourceError(msg, "Check the address, and your access to it.") from error
@@ -110,6 +111,13 @@ def _list_one(address: str) -> tuple[str, list[Piece]]:
         raise SourceError(msg, "Check the address.")
     root = _root_of(address, files)
     return root, [_piece(root, files, name, found[name]) for name in names]
+
+
+def _followed(files: Any, path: str, info: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    """What a link leads to; listings tell of the link itself."""
+    if info.get("type") in ("file", "directory"):
+        return info
+    return dict(files.info(path)) if files.isfile(path) else info
 
 
 def _is_hidden(below: str) -> bool:

@@ -22,7 +22,7 @@ from keshikaran.store import FeatureCache, FeatureRecipe, Store
 from keshikaran.types import Float32Array, ImageId, ImportReason, Progress, UInt8Array, chunks_of
 
 _REASONS: frozenset[str] = frozenset(get_args(RefusalReason))
-_KEPT_EXAMPLES = 1000
+MOST_REFUSALS = 1000
 _PUT_SIZE = 1024
 
 
@@ -187,5 +187,5 @@ def _put(rows: list[Row], target: Target, merged: Merged) -> None:
 def _note_refused(rows: list[Row], merged: Merged) -> None:
     refused = [row for row in rows if row.features is None]
     merged.refused += len(refused)
-    for row in refused[: _KEPT_EXAMPLES - len(merged.refusals)]:
+    for row in refused[: MOST_REFUSALS - len(merged.refusals)]:
         merged.refusals.append((row.name, cast("ImportReason", row.reason), row.detail))
