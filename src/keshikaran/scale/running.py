@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from keshikaran.errors import PASSING_REASONS, ClusterError, KeshikaranError
+from keshikaran.errors import PASSING_REASONS, ClusterError
 from keshikaran.scale.cluster import Cluster, connected
 from keshikaran.scale.shards import ShardFolder, read_batches
 from keshikaran.scale.tasks import Task
@@ -114,23 +114,24 @@ def _answers(ray: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    try:
+        yield from _dataset(ray, data, tasks, order).iter_rows()
+    except Exception as error:  # Ray raises many kinds
+        words = " ".join(str(error).split())[-300:]
+        msg = f"Work on the Ray cluster failed: {type(error).__name__}: {words}"
+        raise ClusterError(msg, "Run the same command again: what is done is kept.") from error
+
+
+def _dataset(ray: Any, data: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN401
     size, resources = _pool(ray, order, len(tasks))
     rows = [{"task": task.to_json()} for task in tasks]
-    dataset = data.from_items(rows, override_num_blocks=len(rows)).map(
+    return data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
         fn_constructor_args=(json.dumps(asdict(order.settings)), order.model),
         compute=data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
         ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _TRIES},
         **resources,
     )
-    try:
-        yield from dataset.iter_rows()
-    except KeshikaranError:
-        raise
-    except Exception as error:  # Ray raises many kinds
-        words = " ".join(str(error).split())[-300:]
-        msg = f"Work on the Ray cluster failed: {type(error).__name__}: {words}"
-        raise ClusterError(msg, "Run the same command again: what is done is kept.") from error
 
 
 def _pool(ray: Any, order: Order, tasks: int) -> tuple[int, dict[str, float]]:  # noqa: ANN401
