@@ -91,15 +91,10 @@ def _plain(log: Path) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     everyone = descendants(process.pid)
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
     for pid in everyone:
-        if "ray" in _title(pid):
+        if "ray" in _title(pid):  # decoders of workers have to end by themselves
             kill(pid)
+    process.wait()
     deadline = time.monotonic() + 20
     while any(alive(pid) for pid in everyone) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -13,8 +13,9 @@ import logging
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     require_token(cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write into our talk
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     ray = importlib.import_module("ray")
     if ray.is_initialized():
         msg = "This program is connected to a Ray cluster already."
@@ -127,15 +129,16 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     if cluster.address == "local":
         cores = max(usable_cores(), cluster.workers or 1)
         options |= {"num_cpus": cores, "include_dashboard": False}
-    try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # Ray raises many kinds
-        raise _unreachable(cluster.address, error) from error
-    try:
-        _refuse_unlocked(ray, cluster.address)
-        yield ray
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray prints deaths of workers; results they are not
+        try:
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:  # Ray raises many kinds
+            raise _unreachable(cluster.address, error) from error
+        try:
+            _refuse_unlocked(ray, cluster.address)
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def _refuse_unlocked(ray: Any, address: str) -> None:  # noqa: ANN401 - Ray has no types
