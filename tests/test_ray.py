@@ -305,9 +305,9 @@ def test_no_port_answers_without_a_token(cluster: RunningCluster) -> None:
         assert guarded or "HTTP 401" in codes.values() or len(served) == 1, (host, port)
     guarded_somewhere = [codes for codes in found.values() if "UNAUTHENTICATED" in codes.values()]
     assert len(guarded_somewhere) >= 4
-    head, _, port = cluster.address.rpartition(":")
+    head, _, number = cluster.address.rpartition(":")
     health = "/grpc.health.v1.Health/Check"
-    assert _codes(head, int(port), [health]) == {health: "OK"}  # it has survived all that
+    assert _codes(head, int(number), [health]) == {health: "OK"}  # it has survived all that
 
 
 def _ports_of(pid: int) -> list[tuple[str, int]]:

@@ -27,10 +27,12 @@ from keshikaran.preparation import open_tools
 from keshikaran.scale import running
 from keshikaran.scale.cluster import Cluster
 from keshikaran.scale.merging import Target, merge, read_rows
+from keshikaran.scale.parquet import ShardWriter, feature_schema
 from keshikaran.scale.running import Order, run
-from keshikaran.scale.shards import ShardFolder, ShardWriter, feature_schema
+from keshikaran.scale.settings import Settings
+from keshikaran.scale.shards import ShardFolder
 from keshikaran.scale.tasks import Piece, Task, task_of
-from keshikaran.scale.worker import Settings, Worker
+from keshikaran.scale.worker import Worker
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import ImageId, SilentProgress
@@ -165,7 +167,7 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("keshikaran.scale.shards.os.fsync", full)
+    monkeypatch.setattr("keshikaran.scale.parquet.os.fsync", full)
     with pytest.raises(StoreError, match="The disk is full"):
         _write(ShardFolder(str(tmp_path)), _image(_ID, [1, 2, 3]))
     assert list(tmp_path.iterdir()) == []

@@ -34,7 +34,7 @@ from keshikaran.scale import contents, listing, running
 from keshikaran.scale.cluster import Cluster, connected, need_ray, require_token
 from keshikaran.scale.contents import contents_of
 from keshikaran.scale.listing import list_sources
-from keshikaran.scale.shards import parquet_packages
+from keshikaran.scale.parquet import parquet_packages
 from keshikaran.scale.tasks import Piece, Task, cut, task_of
 from keshikaran.scale.unlocked import GCS_QUESTION, answers_without_token
 from keshikaran.store import FeatureCache, Store, Workspace
@@ -381,7 +381,7 @@ def _enter(monkeypatch: pytest.MonkeyPatch, ray: _FakeRay, address: str = "auto"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "abc")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "fatal")
+    monkeypatch.setenv("RAY_COLOR_PREFIX", "0")
     monkeypatch.setattr(clusters, "_MODULES", ())
     monkeypatch.setitem(sys.modules, "ray", ray)
     with connected(Cluster(address)):

@@ -119,7 +119,6 @@ def connected(cluster: Cluster) -> Iterator[Any]:
     need_ray("Working on many machines")
     require_token(cluster.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write into our talk
     os.environ.setdefault("RAY_COLOR_PREFIX", "0")
     ray = importlib.import_module("ray")
     if ray.is_initialized():

@@ -13,9 +13,9 @@ from keshikaran.scale.cluster import Cluster, need_ray
 from keshikaran.scale.listing import list_sources
 from keshikaran.scale.merging import MOST_REFUSALS, Merged, Target, merge
 from keshikaran.scale.running import Order, Ran, run
+from keshikaran.scale.settings import Settings
 from keshikaran.scale.shards import ShardFolder
 from keshikaran.scale.tasks import PIECES_PER_TASK, Piece, Task, cut
-from keshikaran.scale.worker import Settings
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import ImportReason, Progress

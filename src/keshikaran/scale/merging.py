@@ -16,7 +16,8 @@ from keshikaran.errors import (
     ImageRefusedError,
     RefusalReason,
 )
-from keshikaran.scale.shards import ShardFolder, read_batches
+from keshikaran.scale.parquet import read_batches
+from keshikaran.scale.shards import ShardFolder
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store import FeatureCache, FeatureRecipe, Store
 from keshikaran.types import Float32Array, ImageId, ImportReason, Progress, UInt8Array, chunks_of

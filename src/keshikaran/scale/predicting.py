@@ -14,10 +14,11 @@ from keshikaran.errors import BackboneError
 from keshikaran.pixels import DEFAULT_LIMITS, Limits
 from keshikaran.scale.cluster import Cluster, need_ray
 from keshikaran.scale.listing import Listed, list_sources
+from keshikaran.scale.parquet import read_batches
 from keshikaran.scale.running import Order, run
-from keshikaran.scale.shards import ShardFolder, read_batches
+from keshikaran.scale.settings import Settings
+from keshikaran.scale.shards import ShardFolder
 from keshikaran.scale.tasks import PIECES_PER_TASK
-from keshikaran.scale.worker import Settings
 from keshikaran.signature import SignatureCheck
 from keshikaran.types import Precision, Prediction, Progress
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from keshikaran.errors import PASSING_REASONS, ClusterError
 from keshikaran.scale.cluster import Cluster, connected
-from keshikaran.scale.shards import ShardFolder, read_batches
+from keshikaran.scale.parquet import read_batches
+from keshikaran.scale.settings import Settings
+from keshikaran.scale.shards import ShardFolder
 from keshikaran.scale.tasks import Task
-from keshikaran.scale.worker import Settings, Worker
+from keshikaran.scale.worker import Worker
 from keshikaran.types import Progress
 
 _TRIES = 5
@@ -125,13 +128,16 @@ def _answers(ray: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN
 def _dataset(ray: Any, data: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN401
     size, resources = _pool(ray, order, len(tasks))
     rows = [{"task": task.to_json()} for task in tasks]
-    return data.from_items(rows, override_num_blocks=len(rows)).map(
-        Worker,
-        fn_constructor_args=(json.dumps(asdict(order.settings)), order.model),
-        compute=data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
-        ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _TRIES},
-        **resources,
-    )
+    with warnings.catch_warnings():
+        # Nothing else bounds retries yet; Ray 2.64 takes it away, and pyproject.toml stops there.
+        warnings.filterwarnings("ignore", "`ray_remote_args_fn` is deprecated")
+        return data.from_items(rows, override_num_blocks=len(rows)).map(
+            Worker,
+            fn_constructor_args=(json.dumps(asdict(order.settings)), order.model),
+            compute=data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=2),
+            ray_remote_args_fn=lambda: {"max_restarts": -1, "max_task_retries": _TRIES},
+            **resources,
+        )
 
 
 def _pool(ray: Any, order: Order, tasks: int) -> tuple[int, dict[str, float]]:  # noqa: ANN401
