@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keshikaran.backbones import load_backbone
-from keshikaran.errors import ClusterError, DamagedStoreError, StoreError
+from keshikaran.errors import ClusterError, DamagedStoreError, StoreError, UsageError
 from keshikaran.featurize import fill_cache
 from keshikaran.hashing import image_id_of
 from keshikaran.ingest import import_source, scan_folder
@@ -30,7 +30,7 @@ from keshikaran.scale.merging import Target, merge, read_rows
 from keshikaran.scale.parquet import ShardWriter, feature_schema
 from keshikaran.scale.running import Order, run
 from keshikaran.scale.settings import Settings
-from keshikaran.scale.shards import ShardFolder
+from keshikaran.scale.shards import ShardFolder, absolute
 from keshikaran.scale.tasks import Piece, Task, task_of
 from keshikaran.scale.worker import Worker
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
@@ -131,11 +131,9 @@ def test_what_is_not_finished_is_no_shard(tmp_path: Path) -> None:
 def test_damage_is_noticed(tmp_path: Path) -> None:
     folder = ShardFolder(str(tmp_path))
     name = _write(folder, _image(_ID, [1, 2, 3]))
-    assert folder.is_whole(name)
     path = tmp_path / name
     data = path.read_bytes()
     path.write_bytes(data[:-1] + b"?")
-    assert not folder.is_whole(name)
     with (
         pytest.raises(DamagedStoreError, match=r"not what was written.*Delete it"),
         folder.fetched(name),
@@ -320,6 +318,20 @@ def test_work_is_done_once_and_damage_again(order: Order, monkeypatch: pytest.Mo
     path.write_bytes(path.read_bytes()[:-1])
     assert run([task], order, SilentProgress()).shards == first.shards
     assert given == [task.work] * 2
+
+
+def test_a_place_that_nobody_else_sees_is_refused(order: Order) -> None:
+    unseen = replace(order, settings=replace(order.settings, shards="memory://shards"))
+    with pytest.raises(UsageError, match=r"No other process sees memory://shards"):
+        run([_held()], unseen, SilentProgress())
+
+
+def test_a_place_means_the_same_to_a_worker_in_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("shards") == absolute(f"file://{tmp_path}/shards") == f"{tmp_path}/shards"
+    assert absolute("s3://bucket/shards") == "s3://bucket/shards"
 
 
 def test_what_could_not_be_read_is_tried_again_by_the_next_run(

@@ -14,7 +14,7 @@ from keshikaran.scale.listing import list_sources
 from keshikaran.scale.merging import MOST_REFUSALS, Merged, Target, merge
 from keshikaran.scale.running import Order, Ran, run
 from keshikaran.scale.settings import Settings
-from keshikaran.scale.shards import ShardFolder
+from keshikaran.scale.shards import ShardFolder, absolute
 from keshikaran.scale.tasks import PIECES_PER_TASK, Piece, Task, cut
 from keshikaran.store import FeatureCache, FeatureRecipe, Store, Workspace
 from keshikaran.training_run import TrainingOptions
@@ -102,7 +102,7 @@ def featurize_on(
     recipe = FeatureRecipe(backbone.digest, options.precision, options.resize_mode)
     with Store(workspace.folder) as store, FeatureCache(workspace.features) as cache:
         settings = _settings(backbone, options, store)
-        settings = replace(settings, shards=request.shards or str(workspace.shards.resolve()))
+        settings = replace(settings, shards=absolute(request.shards or str(workspace.shards)))
         target = Target(store, cache, recipe, backbone.dim)
         tasks, known = _tasks(target, request, _purpose(recipe, settings))
         order = Order(request.cluster, settings, backbone.model)

@@ -17,7 +17,7 @@ from keshikaran.scale.listing import Listed, list_sources
 from keshikaran.scale.parquet import read_batches
 from keshikaran.scale.running import Order, run
 from keshikaran.scale.settings import Settings
-from keshikaran.scale.shards import ShardFolder
+from keshikaran.scale.shards import ShardFolder, absolute
 from keshikaran.scale.tasks import PIECES_PER_TASK
 from keshikaran.signature import SignatureCheck
 from keshikaran.types import Precision, Prediction, Progress
@@ -119,7 +119,7 @@ def _settings(bundle: Bundle, request: PredictRequest) -> Settings:
     engine = _opened(bundle, request)
     check_self_test(bundle, engine)
     return Settings(
-        shards=request.shards,
+        shards=absolute(request.shards),
         engine=cast("EngineName", engine.name),
         precision=engine.precision,
         streams=1,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from keshikaran.errors import PASSING_REASONS, ClusterError
+from keshikaran.errors import PASSING_REASONS, ClusterError, DamagedStoreError, UsageError
 from keshikaran.scale.cluster import Cluster, connected
 from keshikaran.scale.parquet import read_batches
 from keshikaran.scale.settings import Settings
@@ -65,9 +65,13 @@ def run(tasks: Sequence[Task], order: Order, progress: Progress) -> Ran:
 
     Raises:
         MissingExtraError: Ray is not installed.
+        UsageError: no other process sees where the shards are to go.
         ClusterError: the cluster cannot be used, or work failed there.
         StoreError: the shards cannot be read or written.
     """
+    if order.settings.shards.startswith("memory:"):
+        msg = f"No other process sees {order.settings.shards}."
+        raise UsageError(msg, "Name a folder, or an address such as s3://bucket/folder.")
     folder = ShardFolder(order.settings.shards)
     wanted = {task.work: task for task in tasks}
     done = _usable(folder, wanted)
@@ -95,19 +99,22 @@ def _usable(folder: ShardFolder, wanted: dict[str, Task]) -> dict[str, str]:
     """Shards that are whole and hold no refusal that may be gone now; others are removed."""
     found = {work: name for work, name in folder.names().items() if work in wanted}
     for work, name in list(found.items()):
-        if not (folder.is_whole(name) and _is_final(folder, name)):
+        if not _is_final(folder, name):
             folder.remove(name)
             del found[work]
     return found
 
 
 def _is_final(folder: ShardFolder, name: str) -> bool:
-    with folder.fetched(name) as path:
-        return not any(
-            str(reason).partition(":")[0] in PASSING_REASONS
-            for batch in read_batches(path)
-            for reason in batch.column("reason").drop_null().to_pylist()
-        )
+    try:
+        with folder.fetched(name) as path:
+            return not any(
+                str(reason).partition(":")[0] in PASSING_REASONS
+                for batch in read_batches(path)
+                for reason in batch.column("reason").drop_null().to_pylist()
+            )
+    except DamagedStoreError:
+        return False
 
 
 def _answers(ray: Any, tasks: Sequence[Task], order: Order) -> Any:  # noqa: ANN401

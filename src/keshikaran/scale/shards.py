@@ -37,8 +37,7 @@ class ShardFolder:
     """
 
     def __init__(self, address: str) -> None:
-        address = address.removeprefix("file://")
-        self.address = address
+        self.address = address = absolute(address)
         self._folder = Path(address) if _LOCAL.match(address) else None
         self._files: Any = None
         self._inside = ""
@@ -100,14 +99,6 @@ class ShardFolder:
                 raise DamagedStoreError(msg, "Delete it, and run the same command again.")
             yield path
 
-    def is_whole(self, name: str) -> bool:
-        """Whether a shard is what was written."""
-        try:
-            with self.fetched(name):
-                return True
-        except DamagedStoreError:
-            return False
-
     def remove(self, name: str) -> None:
         """Take a shard away."""
         try:
@@ -132,6 +123,12 @@ class ShardFolder:
     def _unreadable(self, error: Exception) -> StoreError:
         msg = f"The shards in {self.address} cannot be read: {in_words(error)}."
         return StoreError(msg, "Check the folder or address, and your access to it.")
+
+
+def absolute(address: str) -> str:
+    """An address that means the same to a process in another folder."""
+    path = address.removeprefix("file://")
+    return str(Path(path).resolve()) if _LOCAL.match(path) else address
 
 
 def digest_of(path: Path) -> str:
