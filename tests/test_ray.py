@@ -136,6 +136,32 @@ def test_a_killed_worker_costs_time_only(
     assert not [pid for pid in [victim, *decoders] if alive(pid)]
 
 
+def test_work_that_kills_whoever_has_it_is_given_up(
+    cluster: RunningCluster, pictures: Path, tmp_path: Path
+) -> None:
+    workspace = _imported(tmp_path / "far", pictures)
+    words = ["featurize", "-w", str(workspace), "--ray", cluster.address]  # all in one part
+    running = subprocess.Popen(
+        [sys.executable, "-m", "keshikaran", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **cluster.environment},
+    )
+    killed: set[int] = set()
+    deadline = time.monotonic() + 200
+    while running.poll() is None and time.monotonic() < deadline:
+        for worker in set(cluster.workers()) - killed:
+            if len(descendants(worker)) > 1:  # it has begun
+                kill(worker)
+                killed.add(worker)
+        time.sleep(0.05)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, len(killed)) == (1, "", 6), err
+    assert "Work on the Ray cluster failed" in err
+    assert _shards(workspace / "shards") == []
+
+
 def test_a_killed_command_goes_on_where_it_was(
     cluster: RunningCluster, local: Path, pictures: Path, tmp_path: Path
 ) -> None:
