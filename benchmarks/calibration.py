@@ -5,7 +5,8 @@ near-duplicates. Heads are fitted and calibrated by the same functions as in tra
 is measured is what ships. Printed for each task:
 
 - calibration error, Brier score and log-loss on test, before and after, with the calibration error
-  that exact probabilities would show on as many images ("by chance");
+  that exact probabilities would show on as many images, and what remains without chance
+  ("debiased"), with the number of salts whose interval allows for exact probabilities;
 - in how many salts `min_recall = 0.95` and `max_false_positive_rate = 0.02` were promised, and held
   on test: the observed rate, and whether the test's 95% interval allows the promise;
 - precision at 1 in 100: whether a resample of the test set with that mix, and what the validation
@@ -15,7 +16,7 @@ is measured is what ships. Printed for each task:
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +26,10 @@ import numpy as np
 
 from accuracy import classes_of
 from common import TASKS, clothing, machine, parser, show, temporary_folder
+from keshikaran.bootstrap import plan_resampling
 from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.calibration_figures import CalibrationFigures, calibration_figures
+from keshikaran.calibration_interval import calibration_error_estimate
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.dealing import Dealt, deal
 from keshikaran.featurize import FeatureTable
@@ -62,11 +65,13 @@ class Run:
         data: features, labels, sides.
         usual: calibrated for uploads as mixed as the labels.
         rare: the same head for uploads of which 1 in 100 is objectionable.
+        test_groups: of near-duplicates, one for each test image.
     """
 
     data: Dataset
     usual: CalibratedHead
     rare: CalibratedHead
+    test_groups: Sequence[GroupId]
 
     def scored(self, side: Split, head: CalibratedHead) -> tuple[LabelArray, Float64Array]:
         """Labels and scores of one side."""
@@ -95,6 +100,7 @@ def run_of(
         data,
         calibrate(fit, rows[0], rows[1], policy),
         calibrate(fit, rows[0], rows[1], replace(policy, prevalence=RARE)),
+        rows_of(data, "test", groups).groups,
     )
 
 
@@ -119,17 +125,30 @@ def show_calibration(title: str, runs: list[Run]) -> None:
     for name in ("before", "after"):
         found: list[CalibrationFigures] = []
         together: list[tuple[LabelArray, Float64Array]] = []
+        true: list[Estimate] = []
         for run in runs:
             features, labels = run.data.part("test")
             scores = predict_proba(run.usual.raw if name == "before" else run.usual.head, features)
             together.append((labels, scores))
             found.append(calibration_figures(labels, scores))
+            plan = plan_resampling(labels, run.test_groups)
+            true.append(calibration_error_estimate(labels, scores, plan))
+        equal = [equal_mass(*one) for one in together[:FIVE]]
         joined = [np.concatenate(parts) for parts in zip(*together, strict=True)]
         rows |= {
             f"{name}: ECE, mean of the first {FIVE} salts": mean(f.ece for f in found[:FIVE]),
             f"{name}: the same of exact probabilities": mean(f.ece_by_chance for f in found[:FIVE]),
             f"{name}: ECE, mean of all salts": mean(f.ece for f in found),
             f"{name}: the same of exact probabilities, all": mean(f.ece_by_chance for f in found),
+            f"{name}: ECE debiased, mean of the first {FIVE} salts": mean(values(true[:FIVE])),
+            f"{name}: ECE debiased, mean of all salts": mean(values(true)),
+            f"{name}: ECE debiased, each salt": " ".join(f"{one:.4f}" for one in values(true)),
+            f"{name}: its upper end, mean of all salts": mean(one.high for one in true),
+            f"{name}: intervals that begin at 0": sum(one.low == 0 for one in true),
+            f"{name}: ECE, ten bins of equally many images, first {FIVE} salts": mean(equal),
+            f"{name}: the same of exact probabilities, equally many": mean(
+                equal_mass_by_chance(scores) for _, scores in together[:FIVE]
+            ),
             f"{name}: ECE, each salt": " ".join(f"{f.ece:.4f}" for f in found),
             f"{name}: ECE, all salts together": expected_calibration_error(joined[0], joined[1]),
             f"{name}: Brier score": mean(f.brier.score for f in found),
@@ -137,6 +156,26 @@ def show_calibration(title: str, runs: list[Run]) -> None:
             f"{name}: log-loss": mean(f.log_loss for f in found),
         }
     show(f"calibration, {title}", rows)
+
+
+def equal_mass(labels: LabelArray, scores: Float64Array, bins: int = 10) -> float:
+    """Calibration error in bins of equally many images (Roelofs et al. 2022)."""
+    parts = np.array_split(np.argsort(scores, kind="stable"), bins)
+    return sum(abs(float((scores[part] - labels[part]).sum())) for part in parts) / len(labels)
+
+
+def equal_mass_by_chance(scores: Float64Array, rounds: int = 100) -> float:
+    """The same of exact probabilities."""
+    rng = np.random.default_rng(0)
+    return mean(
+        equal_mass((rng.random(len(scores)) < scores).astype(np.int8), scores)
+        for _ in range(rounds)
+    )
+
+
+def values(found: Iterable[Estimate]) -> list[float]:
+    """The figures without their intervals."""
+    return [one.value or 0.0 for one in found]
 
 
 def show_promises(title: str, runs: list[Run]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from common import machine, parser, show
 from keshikaran.bootstrap import plan_resampling
-from keshikaran.calibration_interval import calibration_error_estimate
+from keshikaran.calibration_interval import calibration_error_estimate, kumar_estimate
 from keshikaran.evaluate import Terms, evaluate
 from keshikaran.head import sigmoid
 from keshikaran.intervals import Estimate
@@ -28,13 +28,18 @@ from keshikaran.types import Float64Array, GroupId, ImageId, LabelArray, Thresho
 
 SHARE, AREA, RIVAL_AREA, ALIKE = 0.18, 0.98, 0.97, 0.8
 RARE, UPLOADS, RECALL, RATE = 0.01, 10_000, 0.95, 0.02
-TRUTH_IMAGES = 100_000
+TRUTH_IMAGES = 20_000
 NORMAL = NormalDist()
 
 
 def apart(area: float) -> float:
     """How many standard deviations lie between two normal classes of an area."""
     return math.sqrt(2) * NORMAL.inv_cdf(area)
+
+
+def quantiles(many: int) -> Float64Array:
+    """As many normal values as stand for all of them."""
+    return np.array([NORMAL.inv_cdf((number + 0.5) / many) for number in range(many)])
 
 
 @dataclass(frozen=True)
@@ -48,18 +53,27 @@ class Population:
     sharpness: float = 1.0
 
     def draw(
-        self, images: int, rng: np.random.Generator, *, exact_mix: bool = False
+        self, images: int, rng: np.random.Generator
     ) -> tuple[LabelArray, Float64Array, Float64Array]:
         """Labels, scores of the model, and scores of a rival that sees something else."""
-        if exact_mix:
-            labels = (np.arange(images) < round(SHARE * images)).astype(np.int8)
-        else:
-            labels = (rng.random(images) < SHARE).astype(np.int8)
+        labels = (rng.random(images) < SHARE).astype(np.int8)
         noise = rng.normal(size=images)
         other = ALIKE * noise + math.sqrt(1 - ALIKE**2) * rng.normal(size=images)
+        return labels, *self._both(labels, noise, other)
+
+    def whole(self, images: int) -> tuple[LabelArray, Float64Array, Float64Array]:
+        """The population itself: each class at evenly spaced quantiles, without chance."""
+        ones = round(SHARE * images)
+        labels = (np.arange(images) < ones).astype(np.int8)
+        noise = np.concatenate([quantiles(ones), quantiles(images - ones)])
+        return labels, *self._both(labels, noise, noise)
+
+    def _both(
+        self, labels: LabelArray, noise: Float64Array, other: Float64Array
+    ) -> tuple[Float64Array, Float64Array]:
         parts = [(apart(AREA), noise), (apart(RIVAL_AREA), other)]
         own, rival = (self._scores(labels, gap, error) for gap, error in parts)
-        return labels, own, rival
+        return own, rival
 
     def _scores(self, labels: LabelArray, gap: float, error: Float64Array) -> Float64Array:
         evidence = gap * (gap * labels + error) - gap * gap / 2
@@ -147,13 +161,13 @@ def evaluate_rare(labels: LabelArray, scores: Float64Array):  # noqa: ANN201
 
 
 def truths_of(population: Population) -> dict[str, float]:
-    """The figures of the population: of many images, and in closed form where there is one."""
-    labels, scores, _ = population.draw(TRUTH_IMAGES, np.random.default_rng(99), exact_mix=True)
+    """The figures of the population: of its quantiles, and in closed form where there is one."""
+    labels, scores, _ = population.whole(TRUTH_IMAGES)
     found = {name: one.value or 0.0 for name, one in judged(labels, scores)}
     gap = apart(AREA)
     for rate in (0.01, 0.001):
         found[f"recall at {rate:.1%}"] = 1 - NORMAL.cdf(NORMAL.inv_cdf(1 - rate) - gap)
-    return found | {"roc_auc": AREA, "review: recall": RECALL, "block: false-positive rate": RATE}
+    return found | {"roc_auc": AREA, "ece_debiased": 0.0}
 
 
 def compared(
@@ -180,8 +194,9 @@ def main() -> None:
     show("machine", machine())
     population = Population()
     single = Tallies(truths_of(population))
-    big = population.draw(TRUTH_IMAGES, np.random.default_rng(99), exact_mix=True)
-    pairs = Tallies({name: one.value or 0.0 for name, one in compared(*big)})
+    pairs = Tallies(
+        {name: one.value or 0.0 for name, one in compared(*population.whole(TRUTH_IMAGES))}
+    )
     rng = np.random.default_rng(1)
     for _ in range(chosen.sets):
         labels, own, rival = population.draw(chosen.images, rng)
@@ -190,16 +205,31 @@ def main() -> None:
     title = f"{chosen.sets} sets of {chosen.images} images"
     show(f"intervals, {title}", single.rows())
     show(f"differences of two models, {title}", pairs.rows())
-    rows: dict[str, object] = {}
-    for sharpness in (0.7, 1.3, 2.0):
-        population = Population(sharpness)
-        labels, own, _ = population.draw(2_000_000, np.random.default_rng(99), exact_mix=True)
-        tally = Tally(expected_calibration_error(labels, own))
-        for _ in range(chosen.sets):
-            labels, own, _ = population.draw(chosen.images, rng)
-            tally.add(calibration_error_estimate(labels, own, plan_resampling(labels)))
-        rows[f"logits {sharpness} times too large"] = tally.line()
-    show(f"calibration error, {title}", rows)
+    for sharpness in (0.7, 1.0, 1.3, 2.0):
+        rows = calibration_rows(Population(sharpness), chosen.sets, chosen.images, rng)
+        show(f"calibration error, logits {sharpness} times as large as they should be", rows)
+
+
+def calibration_rows(
+    population: Population, sets: int, images: int, rng: np.random.Generator
+) -> dict[str, object]:
+    """The interval, and three ways to estimate the calibration error."""
+    labels, own, _ = population.whole(TRUTH_IMAGES)
+    true = 0.0 if population.sharpness == 1.0 else expected_calibration_error(labels, own)
+    tally = Tally(true)
+    off: dict[str, list[float]] = {"plain": [], "debiased": [], "debiased after Kumar": []}
+    for _ in range(sets):
+        labels, own, _ = population.draw(images, rng)
+        plan = plan_resampling(labels)
+        found = calibration_error_estimate(labels, own, plan)
+        tally.add(found)
+        off["plain"].append(expected_calibration_error(labels, own) - true)
+        off["debiased"].append((found.value or 0.0) - true)
+        off["debiased after Kumar"].append(kumar_estimate(labels, own, plan) - true)
+    return {"interval": tally.line()} | {
+        name: f"off by {np.mean(gaps):+.4f} on average, {np.sqrt(np.mean(np.square(gaps))):.4f} rms"
+        for name, gaps in off.items()
+    }
 
 
 if __name__ == "__main__":

@@ -4,16 +4,20 @@ Reads one JSON object on standard input, prints one on standard output. Needs no
 standard library.
 
 `closed`: each of `connections` sends its next request when its last was answered. `open`: requests
-start at a fixed `rate`, whatever became of those before; connections are opened as needed.
+start at a `rate`, whatever became of those before; connections are opened as needed. Their
+`arrivals` are `constant` (one every 1/rate seconds, as wrk2 and vegeta do by default) or `poisson`
+(independent of each other, with exponential pauses: harsher, as requests come in crowds).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +55,10 @@ class Client:
         self.samples.append((began - self._first, status, time.perf_counter() - began))
         return status
 
+    def forget_connections(self) -> None:
+        """Open new ones: those kept belong to another event loop."""
+        self._free.clear()
+
     async def _exchange(self, request: bytes) -> int:
         kept = bool(self._free)
         reader, writer = (
@@ -85,12 +93,20 @@ async def closed(client: Client, connections: int, count: int) -> None:
     await asyncio.gather(*(one() for _ in range(connections)))
 
 
-async def opened(client: Client, rate: float, seconds: float) -> None:
-    """At a fixed rate; a late start counts as waiting."""
+def starts(rate: float, count: int, arrivals: str) -> Iterator[float]:
+    """When each of `count` requests starts, in seconds."""
+    chance, now = random.Random(0), 0.0
+    for _ in range(count):
+        yield now
+        now += chance.expovariate(rate) if arrivals == "poisson" else 1 / rate
+
+
+async def opened(client: Client, rate: float, seconds: float, arrivals: str) -> None:
+    """At a rate; a late start counts as waiting."""
     first = time.perf_counter()
     tasks: list[asyncio.Task[int]] = []
-    for number in range(int(rate * seconds)):
-        due = first + number / rate
+    for number, start in enumerate(starts(rate, int(rate * seconds), arrivals)):
+        due = first + start
         if (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left)
         tasks.append(asyncio.create_task(client.send(number, started=due)))
@@ -106,7 +122,8 @@ async def main() -> None:
     if order["kind"] == "closed":
         await closed(client, order["connections"], order["count"])
     else:
-        await opened(client, order["rate"], order["seconds"])
+        arrivals = order.get("arrivals", "constant")
+        await opened(client, order["rate"], order["seconds"], arrivals)
     wall = time.perf_counter() - started
     done = {"wall_s": wall, "cpu_s": time.process_time() - processor}
     statuses = Counter(status for _, status, _ in client.samples)

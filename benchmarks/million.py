@@ -7,6 +7,10 @@ step is linear.
 
     python benchmarks/million.py --images 100000
     python benchmarks/million.py --images 1000000 --columns 256    # where 10 GB are too much
+    python benchmarks/million.py --images 1000000 --shares 1 --keep /large/disk
+
+What a run with `--keep` has measured is kept with the workspace, and is not measured again: a run
+that was broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +51,7 @@ _LATENT = 64
 _SHARE = 0.2
 _SIDE = 32
 _PER = 100_000
+_LOOK_EVERY_S = 0.5
 _COMMANDS = {
     "split again": ["split", "--json"],
     "status": ["status", "--json"],
@@ -168,8 +174,8 @@ def child(folder: Path, command: list[str]) -> tuple[dict[str, float], dict[str,
     before = os.times()
     started = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=folder) as process:
-        peak = PeakMemory(process.pid)
-        own = PeakMemory(process.pid, ("Anonymous:", "Anonymous:"))
+        peak = PeakMemory(process.pid, every_s=_LOOK_EVERY_S)
+        own = PeakMemory(process.pid, ("Anonymous:", "Anonymous:"), _LOOK_EVERY_S)
         if process.stdout is None:
             raise RuntimeError
         text = process.stdout.read()
@@ -186,6 +192,21 @@ def child(folder: Path, command: list[str]) -> tuple[dict[str, float], dict[str,
     return figures, json.loads(text) if text.startswith(b"{") else {}
 
 
+class _Done:
+    """What an earlier run in the same folder measured, and what this one adds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.figures: dict[str, dict[str, float]] = {}
+        if path.exists():
+            self.figures = json.loads(path.read_text(encoding="utf-8"))
+
+    def note(self, name: str, figures: dict[str, float]) -> dict[str, float]:
+        self.figures[name] = figures
+        self._path.write_text(json.dumps(self.figures), encoding="utf-8")
+        return figures
+
+
 def measured(folder: Path, images: int, columns: int) -> Iterator[tuple[str, dict[str, float]]]:
     """Each step's figures, one after the other in one workspace."""
     if columns != 1280:
@@ -193,17 +214,22 @@ def measured(folder: Path, images: int, columns: int) -> Iterator[tuple[str, dic
     steps = Steps(folder, images, columns)
     itself = [sys.executable, str(Path(__file__).resolve()), "--images", str(images)]
     itself += ["--columns", str(columns), "--workspace", str(folder)]
+    done = _Done(folder / "measured.json")
+    yield from done.figures.items()
     for name in ("catalogue", "cache", "read", "group", "split"):
-        yield name, child(folder, [*itself, "--step", name])[0]
+        if name not in done.figures:
+            yield name, done.note(name, child(folder, [*itself, "--step", name])[0])
     for name, words in _COMMANDS.items():
+        if name in done.figures:
+            continue
         command = [sys.executable, "-m", "keshikaran", *words]
         command += ["--workspace", str(steps.workspace.folder)]
         if name != "status":
             command += ["--backbone", steps.backbone]
         figures, printed = child(folder, command)
-        yield name, figures
+        yield name, done.note(name, figures)
         for stage, seconds in printed.get("timing_s", {}).items():
-            yield f"{name}: {stage}", {"s": seconds}
+            yield f"{name}: {stage}", done.note(f"{name}: {stage}", {"s": seconds})
 
 
 def table(found: Mapping[int, Mapping[str, Mapping[str, float]]]) -> dict[str, str]:
@@ -222,12 +248,25 @@ def table(found: Mapping[int, Mapping[str, Mapping[str, float]]]) -> dict[str, s
     return rows
 
 
+@contextmanager
+def folder_for(keep: Path | None, images: int, columns: int) -> Iterator[Path]:
+    """A folder that goes away, or one below `keep` that stays."""
+    if keep is None:
+        with temporary_folder() as folder:
+            yield folder
+        return
+    folder = keep.resolve() / f"{images}x{columns}"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+
+
 def main() -> None:
     """Measure, or be one of the processes that are measured."""
     options = parser(__doc__)
     options.add_argument("--images", type=int, default=100_000)
     options.add_argument("--columns", type=int, default=1280, help="width of the features")
     options.add_argument("--shares", default="0.1,0.3333,1", help="of the images, in turn")
+    options.add_argument("--keep", type=Path, help="folder to work in, and to go on in later")
     options.add_argument("--workspace", type=Path, help="for --step")
     options.add_argument("--step", choices=["catalogue", "cache", "read", "group", "split"])
     chosen = options.parse_args()
@@ -240,7 +279,7 @@ def main() -> None:
     found: dict[int, dict[str, dict[str, float]]] = {}
     for share in map(float, chosen.shares.split(",")):
         images = round(chosen.images * share)
-        with temporary_folder() as folder:
+        with folder_for(chosen.keep, images, chosen.columns) as folder:
             found[images] = {}
             for step, figures in measured(folder, images, chosen.columns):
                 found[images][step] = figures

@@ -96,7 +96,7 @@ def without_ray(place: Workspace) -> Cost:
 def with_ray(place: Workspace, shards: Path, workers: int) -> Cost:
     """All stored images on a cluster that is started for it; their shards stay."""
     watch, before, started = CpuWatch(), own_cpu_s(), time.perf_counter()
-    request = FeaturizeRequest(Cluster("local", workers), (), str(shards), task_size=256)
+    request = FeaturizeRequest(Cluster("local", workers), (), str(shards), 256, everything=True)
     done = featurize_on(place, request, TrainingOptions(), SilentProgress())
     return Cost(done.images, time.perf_counter() - started, watch.stop() - before)
 

@@ -13,9 +13,11 @@ that was measured with the same generator at work.
 from __future__ import annotations
 
 import argparse
+import heapq
 import http.client
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -34,6 +36,7 @@ from common import (
     show,
     temporary_folder,
 )
+from http_load import starts
 from keshikaran import Predictor
 from tree import cpu_s
 
@@ -138,9 +141,11 @@ def quantile_ms(seconds: list[float], share: float) -> float:
     return 1e3 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def open_loop(server: Server, files: list[Path], rate: float, seconds: float) -> dict[str, Any]:
-    """Figures of a run at a fixed rate."""
-    done = load(server, files, kind="open", rate=rate, seconds=seconds)
+def open_loop(
+    server: Server, files: list[Path], rate: float, seconds: float, arrivals: str
+) -> dict[str, Any]:
+    """Figures of a run at a rate."""
+    done = load(server, files, kind="open", rate=rate, seconds=seconds, arrivals=arrivals)
     by: dict[bool, list[float]] = {True: [], False: []}
     for _, status, taken in done["samples"]:
         by[status == 200].append(taken)
@@ -255,17 +260,79 @@ def idle(given: argparse.Namespace, model: Path) -> None:
 
 def overload(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
     """Open loop; each round measures its own capacity first."""
-    rounds: dict[float, list[dict[str, Any]]] = {0.8: [], 1.5: []}
+    sides = [(0.8, "constant"), (0.8, "poisson"), (1.5, "constant")]
+    rounds: dict[tuple[float, str], list[dict[str, Any]]] = {side: [] for side in sides}
+    seconds = service_s(model, files)
     for _ in range(given.rounds):
         with Server(model) as server:
             load(server, files, kind="closed", connections=_CONNECTIONS, count=100)
             done = load(server, files, kind="closed", connections=_CONNECTIONS, count=len(files))
             capacity = len(files) / done["wall_s"]
-            for share, found in rounds.items():
-                figures = open_loop(server, files, share * capacity, given.seconds)
+            for (share, arrivals), found in rounds.items():
+                figures = open_loop(server, files, share * capacity, given.seconds, arrivals)
                 found.append({**figures, "goodput / capacity": figures["goodput_per_s"] / capacity})
-    for share, found in rounds.items():
-        show(f"Open loop at {share:.0%} (medians of rounds)", median_of(found))
+    for (share, arrivals), found in rounds.items():
+        medians = median_of(found)
+        if share < 1:
+            medians["p99 / p50 of a perfect queue"] = perfect(seconds, share, arrivals)
+        show(f"Open loop at {share:.0%}, {arrivals} arrivals (medians of rounds)", medians)
+    verdicts(*(median_of(rounds[side]) for side in sides))
+
+
+def service_s(model: Path, files: list[Path]) -> list[float]:
+    """Seconds that each file takes alone, in this process."""
+    with Predictor.load(model) as predictor:
+        taken = []
+        for file in [*files[:20], *files]:
+            data = file.read_bytes()
+            started = time.perf_counter()
+            predictor.predict(data)
+            taken.append(time.perf_counter() - started)
+    return taken[20:]
+
+
+def perfect(seconds: list[float], share: float, arrivals: str, count: int = 50_000) -> float:
+    """p99 / p50 where as many workers as processors serve in order, and nothing else happens.
+
+    What arrives is drawn from the measured times: what the queue alone makes of them.
+    """
+    workers, chance = len(os.sched_getaffinity(0)), random.Random(1)
+    rate = share * workers / statistics.fmean(seconds)
+    free, taken = [0.0] * workers, []
+    for start in starts(rate, count, arrivals):
+        begins = max(start, heapq.heappop(free))
+        ends = begins + chance.choice(seconds)
+        heapq.heappush(free, ends)
+        taken.append(ends - start)
+    return quantile_ms(taken, 0.99) / quantile_ms(taken, 0.5)
+
+
+def verdicts(
+    constant: dict[str, float], poisson: dict[str, float], overload: dict[str, float]
+) -> None:
+    """One line for each thing that is asked. "Open loop" means constant arrivals; see http_load."""
+    ratio, harsher = constant["p99 / p50"], poisson["p99 / p50"]
+    worst = max(constant["5xx"], poisson["5xx"])
+    lines = [
+        ("80%: 5xx answers", worst, worst == 0, "none"),
+        ("80%, constant arrivals: p99 / p50", ratio, ratio <= 3, "at most 3"),
+        ("80%, Poisson arrivals: p99 / p50", harsher, harsher <= 3, "no bar, harsher"),
+        (
+            "150%: share rejected in 50 ms",
+            overload["rejected in 50 ms"],
+            overload["rejected in 50 ms"] == 1,
+            "all",
+        ),
+        (
+            "150%: goodput / capacity",
+            overload["goodput / capacity"],
+            overload["goodput / capacity"] >= 0.9,
+            "at least 0.9",
+        ),
+    ]
+    print()
+    for what, value, holds, bar in lines:
+        print(f"{'holds' if holds else 'FAILS':<6} {what}: {value:.3f} (bar: {bar})")
 
 
 def median_ratio(these: list[float], those: list[float]) -> float:

@@ -89,9 +89,16 @@ def one_round(source: Path, tree: Path, epochs: int) -> tuple[dict[str, float], 
 def main() -> None:
     """Measure."""
     options = parser(__doc__)
-    options.add_argument("--epochs", type=int, default=2, help="Keras epochs to run")
+    options.add_argument(
+        "--epochs",
+        type=int,
+        default=2,
+        help="Keras epochs to run: two at least, since ten are extrapolated from the later ones",
+    )
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
+    if chosen.epochs < 2:
+        options.error("--epochs must be at least 2: the first one says nothing about a later one.")
     source = clothing(chosen.data)
     rounds: list[dict[str, float]] = []
     with temporary_folder() as folder:

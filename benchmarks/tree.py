@@ -43,11 +43,16 @@ def memory_mb(root: int, what: tuple[str, str] = ("Rss:", "Pss:")) -> tuple[floa
 
 
 class PeakMemory:
-    """Watches a tree from another thread; `mb` and `processes` are the peak so far."""
+    """Watches a tree from another thread; `mb` and `processes` are the peak so far.
 
-    def __init__(self, root: int, what: tuple[str, str] = ("Rss:", "Pss:")) -> None:
+    A look costs some milliseconds: long work is looked at less often.
+    """
+
+    def __init__(
+        self, root: int, what: tuple[str, str] = ("Rss:", "Pss:"), every_s: float = _EVERY_S
+    ) -> None:
         self.mb, self.processes = 0.0, 0
-        self._what = what
+        self._what, self._every_s = what, every_s
         self._root = root
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -59,7 +64,7 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._done.wait(_EVERY_S):
+        while not self._done.wait(self._every_s):
             mb, processes = memory_mb(self._root, self._what)
             if mb > self.mb:
                 self.mb, self.processes = mb, processes

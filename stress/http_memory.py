@@ -72,9 +72,9 @@ def _requests() -> list[bytes]:
         request(pictures[1][:3000]),
         request(b"no picture"),
         request(pictures[0], kind="text/plain"),
-        b"GET /v1/model HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET /nothing/%d HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nothing/%d HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ]
 
 

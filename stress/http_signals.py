@@ -135,7 +135,7 @@ async def _ready_until_closed(port: int) -> list[int]:
     The system may still take a connection in at the moment when the port closes, and then drop it.
     """
     said: list[int] = []
-    words = b"GET /readyz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    words = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     while True:
         try:
             wire = await Wire.open(port)

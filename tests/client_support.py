@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from keshikaran.hashing import image_id_of
+from loopback_support import QuietHandler, listening
 
 MODEL_ID = "20260101T000000Z-0123abcd"
 
@@ -141,8 +142,7 @@ def scripted(*script: Script, wrap: Callable[[Any], Any] | None = None) -> Itera
     """
     site = Scripted(list(script))
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Handler(QuietHandler):
         disable_nagle_algorithm = True
         timeout = 5
 
@@ -165,24 +165,5 @@ def scripted(*script: Script, wrap: Callable[[Any], Any] | None = None) -> Itera
             self.rfile.readline()
             return b"".join(pieces)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    if wrap is not None:
-        server.socket = wrap(server.socket)
-    site.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with listening(Handler, wrap) as site.port:
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

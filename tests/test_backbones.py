@@ -25,7 +25,6 @@ from keshikaran.backbones import (
     read_graph,
     usable_cores,
 )
-from keshikaran.backbones.onnxruntime_engine import usable_providers
 from keshikaran.backbones.openvino_engine import has_bf16
 from keshikaran.errors import BackboneError, MissingExtraError
 from keshikaran.pixels import PixelSpec, read_pixels
@@ -476,17 +475,13 @@ def _cuda_build(*, installed: bool) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize(
-    ("cuda", "packages", "chosen"),
-    [
-        (False, ("openvino", "onnxruntime"), "openvino"),
-        (False, ("onnxruntime",), "onnxruntime"),
-        (True, ("openvino", "onnxruntime"), "onnxruntime"),
-    ],
+    ("packages", "chosen"),
+    [(("openvino", "onnxruntime"), "openvino"), (("onnxruntime",), "onnxruntime")],
 )
 def test_the_fastest_engine_that_is_installed_is_chosen(
-    cuda: bool, packages: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
+    packages: tuple[str, ...], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("importlib.metadata.version", _cuda_build(installed=cuda))
+    monkeypatch.setattr("importlib.metadata.version", _cuda_build(installed=False))
     monkeypatch.setattr("importlib.util.find_spec", _installed(*packages))
     assert open_engine(fake_backbone()).name == chosen
 
@@ -496,17 +491,6 @@ def test_openvino_is_taken_where_it_is_asked_for_beside_a_cuda_build(
 ) -> None:
     monkeypatch.setattr("importlib.metadata.version", _cuda_build(installed=True))
     assert open_engine(fake_backbone(), engine="openvino").name == "openvino"
-
-
-def test_onnx_runtime_prefers_cuda_and_takes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = ["TensorrtExecutionProvider", "CPUExecutionProvider", "CUDAExecutionProvider"]
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there)
-    assert [name for name, _ in usable_providers()] == [
-        "CUDAExecutionProvider",
-        "CPUExecutionProvider",
-    ]
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there[:2])
-    assert [name for name, _ in usable_providers()] == ["CPUExecutionProvider"]
 
 
 @pytest.mark.parametrize("name", ["auto", "onnxruntime"])

@@ -45,6 +45,15 @@ def test_weights_count_as_if_images_were_repeated() -> None:
     assert share[0] == pytest.approx((repeated[1] > 1.0)[repeated[0] == 1].mean())
 
 
+def test_large_test_sets_are_resampled_as_small_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, scores = _sample()
+    plan, mean = plan_resampling(labels), weighted_mean(scores)
+    kept = bootstrap(mean, plan, 50)
+    monkeypatch.setattr("keshikaran.bootstrap._KEPT_CELLS", 0)  # drawn anew, not kept
+    monkeypatch.setattr("keshikaran.bootstrap._CELLS", 1)  # one resample at a time
+    np.testing.assert_allclose(bootstrap(mean, plan, 50), kept, rtol=1e-12)
+
+
 def test_figure_of_a_class_that_was_not_drawn_is_not_defined() -> None:
     labels, scores = _sample(ones=2, zeros=2)
     only_zeros = np.array([[0.0, 0.0, 1.0, 3.0]])

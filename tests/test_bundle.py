@@ -237,7 +237,7 @@ def test_manifest_without_one_of_its_fields(name: str) -> None:
         ("split", []),
         ("metrics", 0.99),
         ("licence", 7),
-        ("precision", "f16"),
+        ("precision", "f8"),
         ("precision", []),
         ("resize_mode", "squash"),
         ("resize_mode", None),

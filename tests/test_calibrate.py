@@ -124,10 +124,18 @@ def test_too_few_groups_to_leave_one_out_are_said(
 
 def test_starting_near_the_answer_does_not_change_it() -> None:
     rows = _rows(600, 7)
-    fit = _fitted(rows, _rows(80, 8), 0.1)
+    other = _rows(80, 8)
+    sides = (rows.features, rows.labels, other.features, other.labels)
+    fit = fit_head(*sides, grid=(0.1,), keep_ground=True)
+    assert fit_head(*sides, grid=(0.1,)).ground is None
+    assert fit.ground is not None
     folds = assign_folds(rows.groups, rows.labels)
     far = out_of_fold_scores(rows.features, rows.labels, folds, 0.1)
     near = out_of_fold_scores(rows.features, rows.labels, folds, 0.1, near=fit.head)
+    known = out_of_fold_scores(
+        rows.features, rows.labels, folds, 0.1, near=fit.head, ground=fit.ground
+    )
     within = predict_proba(fit.head, rows.features)
     assert np.abs(near - far).max() < 2e-3
+    assert np.abs(known - far).max() < 2e-3
     assert np.abs(near - within).max() > 0.05

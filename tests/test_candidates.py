@@ -92,3 +92,18 @@ def test_images_that_are_all_the_same_do_no_harm() -> None:
     features = np.ones((5, DIM), dtype=np.float32)
     sketches = np.full((5, 16, 16), 7, dtype=np.uint8)
     assert find_candidates(features, sketches, np.ones(5, dtype=bool)) == []
+
+
+def test_the_size_of_a_block_does_not_change_what_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, sketches = made_up(100, 10)
+    fresh = np.ones(110, dtype=bool)
+    fresh[::7] = False
+    whole = find_candidates(features, sketches, fresh)
+    monkeypatch.setattr("keshikaran.candidates._BLOCK_ROWS", 3)
+    pieces = find_candidates(features, sketches, fresh)
+    assert [(one.first, one.second, one.turns) for one in pieces] == [
+        (one.first, one.second, one.turns) for one in whole
+    ]
+    assert whole

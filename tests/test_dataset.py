@@ -107,6 +107,8 @@ def test_an_image_scores_as_its_highest_view_and_trains_by_its_first() -> None:
     assert np.asarray(data.part("test")[0]).tolist() == [[1], [5], [3]]
     highest = 1 / (1 + np.exp(-np.array([1.0, 5.0, 3.0])))
     assert data.scored("test", head).y_score == pytest.approx(highest)
+    assert data.scores(head, np.array([2, 1])) == pytest.approx(highest[[2, 1]])
+    assert len(data.scores(head, np.array([], dtype=np.int64))) == 0
     assert data.counts()["test"] == {"0": 0, "1": 3}
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from bundle_support import noise, opened, quadrant_means
 from keshikaran.backbones import Engine
 from keshikaran.errors import ImageRefusedError
+from keshikaran.featurize import rate_words
 from keshikaran.inference import Pipeline, infer_image, infer_many
 from keshikaran.pixels import (
     DEFAULT_LIMITS,
@@ -23,6 +26,7 @@ from keshikaran.pixels import (
     PixelSpec,
     read_pixels,
 )
+from keshikaran.rates import Rates
 from keshikaran.types import Float32Array, Precision, UInt8Array
 from support import FAKE_SIDE, encode, fake_backbone, reddish
 
@@ -191,3 +195,88 @@ def test_a_defect_is_not_hidden_as_a_refusal() -> None:
 
     with pytest.raises(RuntimeError, match="a defect"):
         list(infer_many([("a", read)], _through(_SlowEngine(1))))
+
+
+# What bounds the rate, and the way by a card
+
+
+class _Card(_SlowEngine):
+    """A card in name; its answers are computed by hand, its calls counted."""
+
+    device = "cuda"
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(streams=2)
+        self.batch_size = batch_size
+        self.calls: list[int] = []
+
+    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        self.calls.append(len(images))
+        return super().infer(images)
+
+
+def _levels(count: int) -> list[tuple[int, Callable[[], bytes]]]:
+    files = [encode(Image.new("L", (4, 4), level % 250)) for level in range(count)]
+    return [(level, _reader(data)) for level, data in enumerate(files)]
+
+
+def test_a_card_gets_whole_batches_and_gives_the_same_results() -> None:
+    card = _Card(8)
+    items = [*_levels(45), (45, _reader(b"words"))]
+    found = list(infer_many(items, _through(card)))
+    expected = list(infer_many(items, _through(_SlowEngine(2))))
+    assert [result.key for result in found] == list(range(46))
+    for one, other in zip(found, expected, strict=True):
+        assert (one.outputs is None) is (other.outputs is None)
+        if one.outputs is not None and other.outputs is not None:
+            assert np.array_equal(one.outputs["mean"], other.outputs["mean"])
+    assert found[45].refusal is not None
+    assert sorted(card.calls) == [5, *[8] * 5]
+    assert all(name.startswith("keshikaran-card") for name in card.threads)
+
+
+@pytest.mark.parametrize("engine", [_SlowEngine(2), _Card(4)])
+@pytest.mark.parametrize("count", [200, 40])
+def test_rates_are_measured_once_and_every_result_comes_once(
+    engine: _SlowEngine, count: int
+) -> None:
+    told: list[Rates] = []
+    results = list(infer_many(_levels(count), _through(engine), told.append))
+    assert [result.key for result in results] == list(range(count))
+    means = [result.outputs["mean"][0] for result in results if result.outputs is not None]
+    assert means == [level % 250 for level in range(count)]
+    (rates,) = told
+    assert rates.images == min(count, 128)
+    assert rates.device == ("cuda" if isinstance(engine, _Card) else "cpu")
+    assert min(rates.decode_per_s, rates.infer_per_s) > 0
+
+
+def test_too_few_images_are_not_measured() -> None:
+    told: list[Rates] = []
+    engine = _SlowEngine(1)
+    assert len(list(infer_many(_levels(31), _through(engine), told.append))) == 31
+    broken = [(number, _reader(b"words")) for number in range(60)]
+    assert len(list(infer_many(broken, _through(engine), told.append))) == 60
+    assert told == []
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6))
+def test_the_bound_is_never_above_either_rate(decode: float, infer: float) -> None:
+    shared = Rates(decode, infer, 100, "cpu", "f32")
+    beside = Rates(decode, infer, 100, "cuda", "f16")
+    assert shared.bound_per_s < beside.bound_per_s == min(decode, infer)
+    assert 1 / shared.bound_per_s == pytest.approx(1 / decode + 1 / infer)
+
+
+def test_the_bound_in_words_and_for_machines() -> None:
+    rates = Rates(700.4, 2900.2, 512, "cuda", "f16")
+    assert str(rates) == "bound 700 (decode 700, inference 2,900 on cuda in f16)"
+    assert rate_words(612.3, rates) == f"612 images/s; {rates}"
+    assert rate_words(612.3, None) == "612 images/s"
+    assert rates.to_dict() == {
+        "images_per_s": 700.4,
+        "decode_per_s": 700.4,
+        "infer_per_s": 2900.2,
+        "device": "cuda",
+        "precision": "f16",
+    }

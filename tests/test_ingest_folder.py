@@ -615,6 +615,15 @@ def test_an_image_made_to_have_the_sha1_of_another_is_refused_and_reported(
     assert (again.imported, again.duplicates, again.skipped) == (0, 1, 1)
 
 
+def test_the_first_images_are_ready_long_before_the_last(store: Store, tmp_path: Path) -> None:
+    """Who works on them meanwhile need not wait for a full batch."""
+    told: list[int] = []
+    source = scan_folder(write_classes(tmp_path / "forty", 20), ["red"])
+    report = import_source(store, source, on_committed=lambda images: told.append(len(images)))
+    assert report.imported == 40
+    assert told == [16, 24]
+
+
 @pytest.mark.parametrize("loss", ["flipped", "gone"])
 def test_importing_the_original_again_repairs_its_object_durably(
     store: Store, pictures: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch, loss: str

@@ -47,6 +47,22 @@ def test_quick_way_looks_at_the_rows_much_less_often(monkeypatch: pytest.MonkeyP
     assert looks[0] < looks[1] / 2
 
 
+def test_rows_that_do_not_count_might_as_well_not_be_there() -> None:
+    x, y = _rows(600, 20)
+    counted = np.random.default_rng(0).random(600) < 0.7
+    start = np.zeros(21)
+    found = LogisticRegression(x, y, counted).solve(0.1, start, 1e-9)
+    alone = LogisticRegression(x[counted], y[counted]).solve(0.1, start, 1e-9)
+    np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_probabilities_are_those_of_the_weights() -> None:
+    x, y = _rows(300, 6)
+    values = np.linspace(-1.0, 1.0, 7)
+    found = LogisticRegression(x, y).probabilities(values)
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-(x @ values[:-1] + values[-1]))))
+
+
 def test_flat_columns_and_separable_rows_do_not_break_it() -> None:
     x = np.zeros((50, 5))
     x[:25, 0] = 1.0

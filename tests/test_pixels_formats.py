@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
+from stress.files import exif, stored
 
 from keshikaran.pixels import (
     DEFAULT_LIMITS,
@@ -27,21 +28,9 @@ from keshikaran.pixels.jpeg import fast_mode
 from keshikaran.types import UInt8Array
 from support import encode
 
-_ORIENTATION = 0x0112
 _WIDTH, _HEIGHT = 64, 32
 _NATIVE = PixelSpec(_HEIGHT, _WIDTH)
 _ORIENTATIONS = range(1, 9)
-
-# How a camera stores the picture for each orientation: the inverse of what makes it upright.
-_STORED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 def _four_colours(scale: int = 1) -> Image.Image:
@@ -55,17 +44,6 @@ def _four_colours(scale: int = 1) -> Image.Image:
     pixels[16:, :32] = (50, 60, 210)
     pixels[16:, 32:] = (220, 210, 50)
     return Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
-
-
-def _stored(image: Image.Image, orientation: int) -> Image.Image:
-    method = _STORED.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _exif(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[_ORIENTATION] = orientation
-    return exif
 
 
 def _pixels(image: Image.Image) -> UInt8Array:
@@ -238,16 +216,16 @@ def test_bytes_after_the_end_of_a_jpeg_are_ignored() -> None:
 def test_jpeg_is_upright(orientation: int, kind: str) -> None:
     image = _four_colours().convert(kind)
     plain = read_pixels(encode(image, "JPEG", quality=95), _NATIVE)
-    turned = encode(_stored(image, orientation), "JPEG", quality=95, exif=_exif(orientation))
+    turned = encode(stored(image, orientation), "JPEG", quality=95, exif=exif(orientation))
     assert _distance(read_pixels(turned, _NATIVE), plain) <= 3
 
 
 @pytest.mark.parametrize("orientation", _ORIENTATIONS)
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP", "TIFF"])
 def test_other_formats_are_upright(orientation: int, image_format: str) -> None:
-    stored = _stored(_four_colours(), orientation)
+    image = stored(_four_colours(), orientation)
     options = {"lossless": True} if image_format == "WEBP" else {}
-    data = encode(stored, image_format, exif=_exif(orientation), **options)
+    data = encode(image, image_format, exif=exif(orientation), **options)
     assert np.array_equal(read_pixels(data, _NATIVE), _pixels(_four_colours()))
 
 
@@ -257,7 +235,7 @@ def test_large_jpeg_is_upright_in_every_resize_mode(orientation: int, mode: Resi
     spec = PixelSpec(24, 20, mode)
     large = _four_colours(scale=16)
     options = {"quality": 95, "subsampling": "4:4:4"}
-    turned = encode(_stored(large, orientation), "JPEG", exif=_exif(orientation), **options)
+    turned = encode(stored(large, orientation), "JPEG", exif=exif(orientation), **options)
     upright = read_pixels(encode(large, "JPEG", **options), spec)
     assert _distance(read_pixels(turned, spec), upright) <= 3
     assert _same_but_for_edges(upright, read_pixels(encode(large), spec))
@@ -267,13 +245,13 @@ def test_large_jpeg_is_upright_in_every_resize_mode(orientation: int, mode: Resi
 def test_turned_jpeg_keeps_the_detail_that_is_needed(orientation: int) -> None:
     rows = np.arange(128)[:, None, None] % 2 * 200
     striped = Image.fromarray(np.broadcast_to(rows, (128, 512, 3)).astype(np.uint8))
-    turned = encode(_stored(striped, orientation), "JPEG", quality=95, exif=_exif(orientation))
+    turned = encode(stored(striped, orientation), "JPEG", quality=95, exif=exif(orientation))
     pixels = read_pixels(turned, PixelSpec(128, 64))
     assert np.abs(pixels.astype(np.int16) - rows).mean() < 5
 
 
-def test_header_tells_the_size_as_stored() -> None:
-    data = encode(_stored(_four_colours(), 6), "JPEG", exif=_exif(6))
+def test_header_tells_the_size_asstored() -> None:
+    data = encode(stored(_four_colours(), 6), "JPEG", exif=exif(6))
     header = read_header(data, DEFAULT_LIMITS)
     assert (header.format, header.width, header.height) == ("jpeg", _HEIGHT, _WIDTH)
 
@@ -292,8 +270,8 @@ _BROKEN_EXIF = {
     "garbage": _HEAD + bytes(range(200, 256)),
     "cut off": _HEAD + b"II*\x00\x08\x00\x00\x00\x05\x00\x12\x01",
     "pointing outside": _HEAD + b"II*\x00\xff\xff\xff\x7f",
-    "no orientation 0": _HEAD + _exif(0).tobytes()[6:],
-    "no orientation 9": _HEAD + _exif(9).tobytes()[6:],
+    "no orientation 0": _HEAD + exif(0).tobytes()[6:],
+    "no orientation 9": _HEAD + exif(9).tobytes()[6:],
     "orientation in words": _HEAD
     + b"II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x02\x00\x04\x00\x00\x00up\x00\x00"
     + bytes(4),
@@ -316,20 +294,20 @@ def test_broken_exif_in_a_png_leaves_the_picture_as_it_is() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_orientation_counts_though_a_later_tag_is_damaged() -> None:
-    exif = _exif(6)
-    exif[0x0131] = "software with a name too long to stay beside its tag"
-    cut = _HEAD + exif.tobytes()[6:-20]
-    data = encode(_stored(_four_colours(), 6), "JPEG", quality=95)
+    block = exif(6)
+    block[0x0131] = "software with a name too long to stay beside its tag"
+    cut = _HEAD + block.tobytes()[6:-20]
+    data = encode(stored(_four_colours(), 6), "JPEG", quality=95)
     plain = read_pixels(encode(_four_colours(), "JPEG", quality=95), _NATIVE)
     assert _distance(read_pixels(_with_segments(data, _app1(cut)), _NATIVE), plain) <= 3
 
 
 def test_exif_is_found_behind_other_segments_and_fill_bytes() -> None:
     data = encode(_four_colours(), "JPEG")
-    exif = _app1(_HEAD + _exif(8).tobytes()[6:])
+    segment = _app1(_HEAD + exif(8).tobytes()[6:])
     other = _app1(b"http://ns.adobe.com/xap/1.0/\x00<x/>")
     assert (
-        inspect(_with_segments(data, other, b"\xff\xff\xff" + exif), DEFAULT_LIMITS).orientation
+        inspect(_with_segments(data, other, b"\xff\xff\xff" + segment), DEFAULT_LIMITS).orientation
         == 8
     )
 
@@ -337,7 +315,7 @@ def test_exif_is_found_behind_other_segments_and_fill_bytes() -> None:
 def test_exif_behind_the_start_of_the_picture_does_not_count() -> None:
     data = encode(_four_colours(), "JPEG")
     end = data.index(b"\xff\xd9")
-    late = data[:end] + _app1(_HEAD + _exif(8).tobytes()[6:]) + data[end:]
+    late = data[:end] + _app1(_HEAD + exif(8).tobytes()[6:]) + data[end:]
     assert inspect(late, DEFAULT_LIMITS).orientation == 1
 
 

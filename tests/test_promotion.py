@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import xlogy
 
 from keshikaran.intervals import Estimate
-from keshikaran.paired import Pair, joined, paired_means
+from keshikaran.paired import Pair, joined, paired_means, paired_shares
 from keshikaran.policy import Costs
 from keshikaran.promotion import (
     Asked,
@@ -191,6 +193,66 @@ def test_interval_of_a_difference_holds_it_and_turns_with_the_models(
     one, other = paired_means(old, new).difference, paired_means(new, old).difference
     assert -1.0 <= one.low <= (one.value or 0.0) <= one.high <= 1.0
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+# Shares of the same images
+
+
+@pytest.mark.parametrize(("up", "down"), [(5, 1), (1, 5), (0, 4), (9, 12)])
+def test_limits_of_a_difference_are_where_the_likeliest_shares_just_allow_it(
+    up: int, down: int
+) -> None:
+    """Tango's statistic, with the likeliest share looked for among very many."""
+    images = 60
+    moves = np.r_[np.ones(up), -np.ones(down), np.zeros(images - up - down)]
+    found = paired_shares((moves < 0).astype(np.float64), (moves > 0).astype(np.float64))
+    for limit in (found.difference.low, found.difference.high):
+        back = np.linspace(max(0.0, -limit), (1 - limit) / 2, 200_001)[1:-1]
+        likely = xlogy(up, back + limit) + xlogy(down, back)
+        likely += xlogy(images - up - down, 1 - 2 * back - limit)
+        best = back[np.argmax(likely)]
+        variance = images * (2 * best + limit * (1 - limit))
+        assert abs(up - down - images * limit) / np.sqrt(variance) == pytest.approx(1.96, abs=2e-3)
+
+
+def test_share_that_did_not_change_may_have_changed_a_little() -> None:
+    found = paired_shares(np.ones(72), np.ones(72)).difference
+    z = NormalDist().inv_cdf(0.975) ** 2
+    assert found.value == 0.0
+    assert found.low == pytest.approx(-z / (72 + z))
+    assert found.high == pytest.approx(z / (72 + z))
+
+
+def test_share_needs_four_images_that_all_went_one_way() -> None:
+    old = np.zeros(100)
+    few, some = (paired_shares(old, (np.arange(100) < n).astype(np.float64)) for n in (3, 4))
+    assert few.difference.low < 0 < some.difference.low < 0.01
+
+
+def test_copies_do_not_make_a_difference_of_shares_surer() -> None:
+    rng = np.random.default_rng(0)
+    old, new = (rng.random((2, 100)) < 0.5).astype(np.float64)
+    groups = [GroupId(str(number // 4)) for number in range(400)]
+    for other in (new, old):
+        once = paired_shares(old, other).difference
+        grouped = paired_shares(np.repeat(old, 4), np.repeat(other, 4), groups).difference
+        assert (grouped.low, grouped.high) == pytest.approx((once.low, once.high))
+
+
+def test_difference_of_shares_of_nothing_is_unknown() -> None:
+    nothing = np.zeros(0)
+    assert paired_shares(nothing, nothing) == Pair(None, None, Estimate(None, -1.0, 1.0))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_interval_of_shares_holds_the_difference_and_turns_with_the_models(
+    pairs: list[tuple[bool, bool]],
+) -> None:
+    old, new = np.array(pairs, dtype=np.float64).T
+    one, other = paired_shares(old, new).difference, paired_shares(new, old).difference
+    assert -1.0 <= one.low <= (one.value or 0.0) <= one.high <= 1.0
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-9)
 
 
 def test_interval_of_a_difference_of_shares_covers_the_truth() -> None:

@@ -217,6 +217,7 @@ def order(tmp_path: Path, backbone_file: Path) -> Order:
     settings = Settings(
         shards=str(tmp_path / "shards"),
         engine="openvino",
+        device="cpu",
         precision="f32",
         streams=1,
         formats=tuple(sorted(FORMATS)),
@@ -373,31 +374,31 @@ def test_what_ray_says_went_wrong_is_passed_on(
 
 
 @pytest.mark.parametrize(
-    ("resources", "engine", "workers", "tasks", "expected"),
+    ("resources", "device", "workers", "tasks", "expected"),
     [
-        ({"CPU": 8.0}, "openvino", None, 100, (8, {"num_cpus": 1.0})),
-        ({"CPU": 8.0}, "openvino", 3, 100, (3, {"num_cpus": 1.0})),
-        ({"CPU": 8.0}, "openvino", None, 2, (2, {"num_cpus": 1.0})),
-        ({"CPU": 8.0, "GPU": 2.0}, "openvino", None, 100, (8, {"num_cpus": 1.0})),
+        ({"CPU": 8.0}, "cpu", None, 100, (8, {"num_cpus": 1.0})),
+        ({"CPU": 8.0}, "cpu", 3, 100, (3, {"num_cpus": 1.0})),
+        ({"CPU": 8.0}, "cpu", None, 2, (2, {"num_cpus": 1.0})),
+        ({"CPU": 8.0, "GPU": 2.0}, "cpu", None, 100, (8, {"num_cpus": 1.0})),
         (
             {"CPU": 8.0, "GPU": 2.0},
-            "onnxruntime",
+            "cuda",
             None,
             100,
             (2, {"num_cpus": 4.0, "num_gpus": 1.0}),
         ),
-        ({}, "openvino", None, 100, (1, {"num_cpus": 1.0})),
+        ({}, "cpu", None, 100, (1, {"num_cpus": 1.0})),
     ],
 )
 def test_there_is_a_worker_for_each_processor_or_card(
     order: Order,
     resources: dict[str, float],
-    engine: Any,
+    device: Any,
     workers: int | None,
     tasks: int,
     expected: tuple[int, dict[str, float]],
 ) -> None:
     ray = SimpleNamespace(cluster_resources=lambda: resources)
-    settings = replace(order.settings, engine=engine)
+    settings = replace(order.settings, device=device)
     asked = replace(order, cluster=Cluster("auto", workers), settings=settings)
     assert running._pool(ray, asked, tasks) == expected

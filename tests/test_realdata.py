@@ -181,6 +181,7 @@ def test_a_second_training_decodes_nothing_and_learns_the_same_head(
         "images": PHOTOGRAPHS,
         "cached": PHOTOGRAPHS,
         "images_per_s": None,
+        "bound": None,
     }
     assert again["images"]["duplicates"] == PHOTOGRAPHS
     assert again["metrics"] == result["metrics"]

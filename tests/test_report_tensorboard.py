@@ -232,6 +232,10 @@ def test_worst_errors_are_pictures_and_test_images_lie_in_space(tmp_path: Path) 
     assert sprite.shape == (across * side, across * side, 3)
     assert len(ids) < across**2
     assert {int(value) for value in sprite[-side:, -side:].ravel()} == {128}
+    config = (tmp_path / "run" / "projector_config.pbtxt").read_text(encoding="utf-8")
+    for name in ("tensors.tsv", "metadata.tsv", "sprite.png"):
+        assert f'"00000/test/{name}"' in config
+    assert config.count(f"single_image_dim: {side}") == 2
 
 
 def test_projection_keeps_the_distances_of_what_has_few_directions(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from keshikaran.scale.listing import list_sources
 from keshikaran.scale.parquet import parquet_packages
 from keshikaran.scale.tasks import Piece, Task, cut, task_of
 from keshikaran.scale.unlocked import GCS_QUESTION, answers_without_token
-from keshikaran.store import FeatureCache, Store, Workspace
+from keshikaran.store import Store
 from support import bluish, encode, reddish, write_classes
 
 _PURPOSE = {"backbone": "b", "precision": "f32"}
@@ -504,39 +504,11 @@ def test_options_without_effect_are_refused(capsys: Captured, tmp_path: Path) ->
         (("predict", "x", *model, *ray, *shards, "--memory", "m"), "--ray and --memory exclude"),
         (("predict", "x", *model, *ray, *shards, "--isolation", "off"), "not for many machines"),
         (("featurize", *ray), "There is no workspace"),
+        (("featurize", "pictures", *ray, "--all"), "--all changes nothing where sources"),
     ):
         done = cli(capsys, *words, "-w", tmp_path / "none")
         assert (done.code, done.out) == (2, ""), words
         assert said in done.err
-
-
-def test_featurize_without_ray_leaves_nothing_for_training_to_compute(
-    capsys: Captured, tmp_path: Path, pictures: Path, backbone_file: Path
-) -> None:
-    (pictures / "red" / "torn.png").write_bytes(encode(reddish(9))[:-300])
-    place = Workspace(tmp_path / "w")
-    with Store(place.folder) as store:
-        import_source(store, scan_folder(pictures, ["red"]))
-    words = ("featurize", "--backbone", backbone_file, "-w", place.folder)
-    done = cli(capsys, *words, "--json")
-    assert done.code == 3
-    found = json.loads(done.out)
-    assert (found["images"], found["cached"], found["added"], found["refused"]) == (5, 0, 4, 1)
-    assert [refusal["reason"] for refusal in found["refusals"]] == ["truncated"]
-    with FeatureCache(place.features) as cache, Store(place.folder) as store:
-        (recipe,) = cache.recipes(_digest(backbone_file))
-        assert cache.missing(recipe, store.image_ids()) == []
-    again = cli(capsys, *words)
-    assert again.code == 3
-    assert "features known" in again.out
-    assert "torn" not in again.out
-    assert "truncated" in again.err
-    assert f"Next: keshikaran train --workspace {place.folder}" in again.err
-    assert json.loads(cli(capsys, *words, "--json").out)["added"] == 0
-
-
-def _digest(path: Path) -> str:
-    return image_id_of(path.read_bytes())
 
 
 def test_featurize_is_a_command_and_says_what_ray_is_for(capsys: Captured) -> None:

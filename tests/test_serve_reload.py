@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -80,3 +82,32 @@ def test_a_load_that_fails_leaves_room_for_the_next(model: Path) -> None:
 
     asyncio.run(go())
     assert service.manifest.model_id == "second"
+
+
+_STACK = """
+import asyncio, ctypes, sys
+from pathlib import Path
+from keshikaran.predictor import Predictor
+from keshikaran.web.metrics import Metrics
+from keshikaran.web.service import Service
+from keshikaran.web.settings import ServerSettings
+
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+def stack():
+    found = Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.at
+
+before = stack()
+load = lambda _: Predictor.load(sys.argv[1], isolation="off")
+service = Service(load, ServerSettings(), Metrics())
+asyncio.run(service.close())
+print(stack() == before)
+"""
+
+
+def test_an_engine_leaves_no_stack_for_signals_in_the_main_thread(model: Path) -> None:
+    command = [sys.executable, "-c", _STACK, str(model)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "True\n"

@@ -129,11 +129,11 @@ def test_address_can_be_typed_into_a_browser(tmp_path: Path) -> None:
 def test_memory_of_bodies_never_exceeds_its_limits_and_comes_back(
     wanted: list[tuple[int, bool]],
 ) -> None:
-    memory = BodyMemory(100, 25)
+    memory = BodyMemory(100, 25, 1.0)
     leases = []
     unannounced = 0
     for count, announced in wanted:
-        lease = memory.lease(announced=announced)
+        lease = memory.lease(count if announced else None)
         leases.append(lease)
         before = memory.used
         if before + count <= 100 and (announced or unannounced + count <= 25):

@@ -18,6 +18,7 @@ import pytest
 
 from bundle_support import packed
 from keshikaran.hashing import image_id_of
+from keshikaran.web.budget import SMALL_BYTES
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
 from keshikaran.web.server import listen
@@ -239,10 +240,11 @@ def test_client_that_leaves_in_the_middle_is_noted_and_costs_nothing(server: Run
     [
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
         b"GET\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"POST /v1/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n"
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n",
     ],
     ids=["tls", "cut", "negative", "smuggling", "twice"],
 )
@@ -253,9 +255,28 @@ def test_what_is_no_request_is_400_in_the_same_shape(server: Running, words: byt
         assert seconds_until_closed(connection) < 25
 
 
+def judged(server: Running) -> list[bytes]:
+    """The counts of images answered."""
+    lines = server.get("/metrics").body.split(b"\n")
+    return [line for line in lines if line.startswith(b"keshikaran_predictions_total")]
+
+
+@pytest.mark.parametrize("declared", [100, 300_000])
+def test_more_than_was_declared_is_400_that_can_be_read_late(
+    server: Running, declared: int
+) -> None:
+    before = judged(server)
+    with server.connect() as connection:
+        connection.sendall(head(declared) + b"a" * declared + bytes(100_000))
+        time.sleep(0.3)
+        refused(read_answer(connection), 400, "bad_request")
+    if declared > SMALL_BYTES:
+        assert judged(server) == before
+
+
 def test_endless_head_is_431(server: Running) -> None:
     with server.connect() as connection:
-        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n")
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n")
         with suppress(OSError):
             for number in range(300):
                 connection.sendall(b"X-%d: %s\r\n" % (number, b"a" * 100))

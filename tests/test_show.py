@@ -16,7 +16,7 @@ from keshikaran.dossier import Dossier, DossierOptions
 from keshikaran.errors import SourceError, UsageError
 from keshikaran.hashing import content_ids, image_id_of
 from keshikaran.inquiry import image_dossier
-from keshikaran.store import DuplicatePair, SetAside, Store, Workspace
+from keshikaran.store import DuplicatePair, SetAside, Store, SuspectedPair, Workspace
 from keshikaran.types import ImageId
 from known_support import banned_scene, copies, scene
 from support import encode
@@ -102,6 +102,26 @@ def test_copies_come_with_their_evidence(own: Workspace, scenes: Path) -> None:
     assert str(found.group) in {image_id, first, second}
     assert (twins[first].turn, twins[first].agreement, twins[first].label) == ("mirror", 0.97, 1)
     assert (twins[second].turn, twins[second].label) == (None, 0)
+
+
+def test_what_may_be_a_copy_is_named(own: Workspace, scenes: Path, capsys: Captured) -> None:
+    names = ("red/0000.jpg", "red/0001.jpg", "blue/0001.jpg")
+    image_id, first, second = (_id(scenes / name) for name in names)
+    with Store(own.folder) as store:
+        low, high = sorted([image_id, first])
+        seen = SuspectedPair(low, high, "none", 0.9, 0.97, 0.44, 0.56, 2, 22.5)
+        low, high = sorted([image_id, second])
+        plain = SuspectedPair(low, high, None, None, None, None, None, 2, 22.5)
+        store.suspected.record([seen, plain])
+    suspects = {twin.image_id: twin for twin in image_dossier(own, image_id, _HERE).suspects}
+    assert set(suspects) == {first, second}
+    assert (suspects[first].turn, suspects[first].agreement) == ("none", 0.44)
+    assert (suspects[second].turn, suspects[second].label) == (None, 0)
+    done = cli(capsys, "show", image_id, "-w", own.folder, "--isolation", "off", "--models", "0")
+    told = done.out.split("may be copies")[1].split("split")[0]
+    assert f"{first[:12]}  objectionable" in told
+    assert "agreement 0.44, similarity 0.56, turn none" in told
+    assert "too plain to compare" in told
 
 
 def test_what_was_set_aside_says_why(own: Workspace, scenes: Path) -> None:

@@ -68,7 +68,10 @@ def test_result_has_the_keys_that_programs_read(trained: TrainingResult) -> None
     assert all(set(counts) == {"0", "1"} for counts in found["split"].values())
     stages = {"import", "featurize", "fit", "evaluate", "bundle"}
     assert stages | {"total"} <= set(found["timing_s"])
-    assert {"images", "cached", "images_per_s"} == set(found["featurize"])
+    assert {"images", "cached", "images_per_s", "bound"} == set(found["featurize"])
+    bound = found["featurize"]["bound"]
+    assert bound["device"] == "cpu"
+    assert 0 < bound["images_per_s"] < min(bound["decode_per_s"], bound["infer_per_s"])
     assert set(found["metrics"]) == {"validation", "test"}
     figures = {
         "roc_auc", "average_precision", "log_loss", "brier_score", "ece", "accuracy",
@@ -334,7 +337,7 @@ def test_second_training_computes_no_features_and_learns_the_same(
     again = train(Workspace(tmp_path / "copy"), [scan_folder(dirty_folder, ["red"])], quick)
     found = again.to_dict()
     assert found["featurize"]["cached"] == found["featurize"]["images"] == again.features.images
-    assert found["featurize"]["images_per_s"] is None
+    assert found["featurize"]["images_per_s"] is found["featurize"]["bound"] is None
     assert (found["images"]["imported"], found["images"]["skipped"]) == (0, 3)
     assert again.refusals == dirty.refusals
     assert again.fit.head.weights.tobytes() == dirty.fit.head.weights.tobytes()

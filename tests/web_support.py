@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from keshikaran.ingest.web.addresses import Address
 from keshikaran.ingest.web.connection import Guard
+from loopback_support import QuietHandler, listening
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -121,9 +122,7 @@ def serving(wrap: Callable[[Any], Any] | None = None) -> Iterator[Site]:
     """
     site = Site()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             try:
                 with site.answering(self) as answer:
@@ -131,27 +130,8 @@ def serving(wrap: Callable[[Any], Any] | None = None) -> Iterator[Site]:
             except OSError:
                 self.close_connection = True
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            pass
-
-    server = Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    if wrap is not None:
-        server.socket = wrap(server.socket)
-    site.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with listening(Handler, wrap) as site.port:
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def guard_for(

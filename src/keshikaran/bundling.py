@@ -78,7 +78,7 @@ def _proof(store: Store, data: Dataset, head: Head) -> list[tuple[bytes, float]]
     One that was damaged since its features were computed proves nothing and is left out.
     """
     rows = data.rows("validation")
-    scores = data.scores(head)[rows]
+    scores = data.scores(head, rows)
     order = scores.argsort(kind="stable")
     step = max(1, len(order) // _PARITY_IMAGES)
     chosen = [int(index) for index in order[::step]]
@@ -101,7 +101,7 @@ def _reference(facts: Facts, groups: Groups) -> DriftReference | None:
     unseen = UnseenImages(
         _first_views(data, rows[kept]),
         data.labels[rows[kept]],
-        data.scores(calibrated.head)[rows[kept]],
+        data.scores(calibrated.head, rows[kept]),
         [known[number] for number in kept],
     )
     taught = data.rows("train")

@@ -103,7 +103,9 @@ def _choose(
         return nothing, None, "The seed's recipe is left as it is."
     folds = assign_folds(train.groups, train.labels)
     try:
-        scores = out_of_fold_scores(train.features, train.labels, folds, fit.c, near=fit.head)
+        scores = out_of_fold_scores(
+            train.features, train.labels, folds, fit.c, near=fit.head, ground=fit.ground
+        )
     except ValueError as error:
         return nothing, None, f"Scores are not calibrated: {error}."
     logits = logits_of(scores)

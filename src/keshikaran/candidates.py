@@ -25,6 +25,7 @@ ALL_WITH_ALL = 50_000**2
 _FIT_ROWS = 20_000
 _SPREAD_ROWS = 1_000
 _BLOCK_CELLS = 1 << 24
+_BLOCK_ROWS = 512  # a row is compared with those before it: many short blocks waste little
 _CELL_ROWS = 512
 _MOST_PER_ROW = 64
 _MOST_PER_IMAGE = 8
@@ -243,7 +244,8 @@ def _blocks(fresh: np.ndarray, rows: Drawn | None, columns: Drawn | None) -> Ite
                 end = len(fresh) if some_are_old else int(own[part][-1])
                 yield own[part], others[: np.searchsorted(others, end)]
         return
-    for part in chunks_of(len(numbers), max(1, _BLOCK_CELLS // len(fresh))):
+    rows_at_once = min(_BLOCK_ROWS, max(1, _BLOCK_CELLS // len(fresh)))
+    for part in chunks_of(len(numbers), rows_at_once):
         own = numbers[part]
         yield own, slice(0, len(fresh) if some_are_old else int(own[-1]))
 

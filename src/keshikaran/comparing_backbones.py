@@ -205,8 +205,9 @@ def _gain(own: ScoredSet, first: ScoredSet, groups: Sequence[GroupId]) -> Estima
 def _costs(backbones: Sequence[Backbone], options: TrainingOptions) -> tuple[list[float], str]:
     contenders = []
     for backbone in backbones:
+        asked = (options.engine, options.precision)
         engine = open_engine(
-            backbone.model, engine=options.engine, precision=options.precision, streams=1
+            backbone.model, engine=asked[0], precision=asked[1], device="cpu", streams=1
         )
         contenders.append(Contender(engine, backbone.height, backbone.width))
     return ms_per_image(contenders), contenders[0].engine.name

@@ -149,7 +149,7 @@ def recall_at(
     cut = float(cuts[within[-1]]) if len(within) else float(cuts[0])
     plan = plan_resampling(labels, groups)
     statistic = weighted_recall_at(labels, scores, rate)
-    recall = bootstrap_estimate(statistic, plan, scale="share", seed=seed)
+    recall = bootstrap_estimate(statistic, plan, scale="arc", seed=seed)
     needed = labels_needed(rate, DEFAULT_CONFIDENCE)
     if acceptable < needed:  # the true rate at the cut may be many times higher
         recall = Estimate(recall.value, 0.0, recall.high)

@@ -61,17 +61,31 @@ class Dataset:
         rows = self.rows(side)
         return take(self.features, self.starts[rows]), self.labels[rows]
 
-    def scores(self, head: Head) -> Float64Array:
-        """What `head` says of each image: the highest of its views, float64 [n]."""
-        views = predict_proba(head, self.features)
-        scores: Float64Array = np.maximum.reduceat(views, self.starts) if len(views) else views
+    def scores(self, head: Head, rows: np.ndarray) -> Float64Array:
+        """What `head` says of some images: the highest of its views.
+
+        Args:
+            head: any.
+            rows: numbers of the images, int64 [m].
+
+        Returns:
+            float64 [m].
+        """
+        if not len(rows):
+            return np.empty(0)
+        ends = np.append(self.starts[1:], len(self.features))
+        views = ends[rows] - self.starts[rows]
+        begins = np.cumsum(views) - views
+        numbers = np.arange(views.sum()) + np.repeat(self.starts[rows] - begins, views)
+        found = predict_proba(head, take(self.features, numbers))
+        scores: Float64Array = np.maximum.reduceat(found, begins)
         return scores
 
     def scored(self, side: Split, head: Head) -> ScoredSet:
         """One side with the scores that `head` gives."""
         rows = self.rows(side)
         ids = [self.image_ids[row] for row in rows]
-        return ScoredSet(ids, self.labels[rows], self.scores(head)[rows])
+        return ScoredSet(ids, self.labels[rows], self.scores(head, rows))
 
     def counts(self) -> SplitCounts:
         """How many images of each label are on each side."""

@@ -79,6 +79,10 @@ def deal(
     families = families_of(images, groups)
     waiting = {item.image_id: item.twin for item in past.set_aside}
     for name, family in families.items():
+        alone = past.sides.get(name) if len(family) == 1 and name not in waiting else None
+        if alone is not None and family[0].image_id == name:  # nearly all are: no need to look on
+            sides[name] = alone
+            continue
         known = any(image.image_id in past.sides or image.image_id in waiting for image in family)
         if known:
             kept = _kept(family, past.sides, waiting)

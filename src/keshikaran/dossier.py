@@ -51,7 +51,10 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Twin:
-    """Another image of the same group; the evidence only where the two were compared themselves.
+    """Another image of the same group, or one that may be a copy; with the evidence there is.
+
+    Images of one group need not have been compared themselves, and the pixels of a suspected copy
+    may be too plain to compare.
 
     Attributes:
         image_id: its id.
@@ -111,6 +114,7 @@ class Dossier:
         history: everything that was said about it, the oldest first.
         group: name of its group of copies; None if no copy is known.
         twins: the other images of that group.
+        suspects: images that may be copies of it, though pixels could not tell.
         split: its side; None if it has none.
         set_aside: why it has none, if it would leak.
         copy_of: for a file that is not stored: the labelled image that it is a copy of.
@@ -127,6 +131,7 @@ class Dossier:
     history: tuple[LabelEvent, ...]
     group: GroupId | None
     twins: tuple[Twin, ...]
+    suspects: tuple[Twin, ...]
     split: Split | None
     set_aside: SetAside | None
     copy_of: KnownImage | None

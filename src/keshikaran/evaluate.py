@@ -118,7 +118,7 @@ def _intervals(
     }
     return {
         "roc_auc": roc_auc_estimate(labels, scores),
-        "ece": calibration_error_estimate(labels, probabilities, plan),
+        "ece_debiased": calibration_error_estimate(labels, probabilities, plan),
         "accuracy": wilson(tn + tp, len(labels)),
         "precision": wilson(tp, tp + fp),
         "recall": wilson(tp, tp + fn),

@@ -58,7 +58,8 @@ class EvaluationReport:
         label_prevalence: share of objectionable images among those that taught.
         validation: figures on the images that chose the settings; None where there are none.
         test: figures on images that chose nothing.
-        intervals: name of a field of `Metrics` → that figure on test, with its 95% interval.
+        intervals: name of a field of `Metrics` → that figure on test, with its 95% interval; and
+            `ece_debiased`, the calibration error without the chance that `ece` counts.
         curve: ROC and precision-recall on test, with intervals, precision at `prevalence`.
         recall_at: recall on test at low false-positive rates.
         operating: what both thresholds do on test, and on uploads a day.
@@ -83,6 +84,16 @@ class EvaluationReport:
     promises: tuple[Outcome, ...]
     test_set: ScoredSet
     slices: tuple[SliceFigures, ...] = field(default=())
+
+    def calibration_words(self) -> str:
+        """The plain calibration error of the test images, and how much of it is chance."""
+        plain, few = self.test.ece, self.calibration
+        true = self.intervals.get("ece_debiased")
+        chance = plain if true is None or true.value is None else plain - true.value
+        return (
+            f"{plain:.4f}, of which about {chance:.4f} is chance at {few.images:,} images"
+            f" (exact probabilities show {few.ece_by_chance:.4f})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single images, ready for JSON."""

@@ -14,6 +14,7 @@ from keshikaran.backbones import Backbone, Engine
 from keshikaran.errors import PASSING_REASONS, ImageRefusedError
 from keshikaran.inference import Inferred, Pipeline, infer_many
 from keshikaran.pixels import Decoder, InProcessDecoder, PixelSpec
+from keshikaran.rates import Rates
 from keshikaran.store import BlobStore, FeatureCache, FeatureRecipe, Store
 from keshikaran.types import (
     Float32Array,
@@ -45,6 +46,7 @@ class FeatureTable:
         images: number of images asked for.
         cached: how many of them needed no work.
         seconds: time spent on the others.
+        rates: what bounds the rate reached; None where too few images needed work.
     """
 
     image_ids: list[ImageId]
@@ -54,12 +56,24 @@ class FeatureTable:
     images: int
     cached: int
     seconds: float
+    rates: Rates | None = None
 
     @property
     def images_per_s(self) -> float | None:
         """Rate over the images that needed work; None if there were none."""
         worked = self.images - self.cached
         return worked / self.seconds if worked and self.seconds > 0 else None
+
+    def rate_words(self) -> str:
+        """The rate reached beside what bounds it, in a few words."""
+        return rate_words(self.images_per_s, self.rates)
+
+
+def rate_words(rate: float | None, rates: Rates | None) -> str:
+    """A rate in images a second and what bounds it, in a few words."""
+    if rate is None:
+        return "all features were cached"
+    return f"{rate:,.0f} images/s" + ("" if rates is None else f"; {rates}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,8 @@ def featurize(
 ) -> FeatureTable:
     """Compute what the cache lacks, and read all features.
 
-    What is done is committed every two seconds: an interruption loses no more than that.
+    What is done is committed every two seconds: an interruption loses no more than that, or than
+    the first few batches, with which the bound is measured.
 
     Args:
         store: where the images are.
@@ -113,7 +128,8 @@ def featurize(
     found, matrix, starts = cache.read(recipe, wanted, featurizer.backbone.dim)
     refused = cache.refusals(wanted, recipe.pixel_contract) | done.passing
     cached = len(wanted) - done.images
-    return FeatureTable(found, matrix, starts, refused, len(wanted), cached, done.seconds)
+    work = (len(wanted), cached, done.seconds, done.rates)
+    return FeatureTable(found, matrix, starts, refused, *work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +140,13 @@ class Filled:
         images: how many it lacked.
         passing: refusals that say nothing about the image itself and are not kept.
         seconds: time spent.
+        rates: as in `FeatureTable`.
     """
 
     images: int
     passing: dict[ImageId, ImageRefusedError]
     seconds: float
+    rates: Rates | None = None
 
 
 def fill_cache(
@@ -141,14 +159,15 @@ def fill_cache(
     """Compute what the cache lacks, and read nothing; see `featurize`."""
     missing = cache.missing(featurizer.recipe, image_ids)
     started = time.perf_counter()
-    passing: dict[ImageId, ImageRefusedError] = {}
+    writer: _Writer | None = None
     if missing:
         extensions = store.extension_of(missing)
         files = ((image_id, extensions[image_id]) for image_id in missing)
         with (progress or SilentProgress()).task("featurize", len(missing)) as task:
             count = partial(_advance, task)
-            passing = _compute(store.blobs, cache, featurizer, files, count)
-    return Filled(len(missing), passing, time.perf_counter() - started)
+            writer = _compute(store.blobs, cache, featurizer, files, count)
+    passing, rates = ({}, None) if writer is None else (writer.passing, writer.rates)
+    return Filled(len(missing), passing, time.perf_counter() - started, rates)
 
 
 def _advance(task: ProgressTask, _: ImageId) -> None:
@@ -161,18 +180,18 @@ def _compute(
     featurizer: Featurizer,
     files: Iterable[StoredFile],
     done: Callable[[ImageId], None],
-) -> dict[ImageId, ImageRefusedError]:
+) -> _Writer:
     engine = featurizer.open_loaded(featurizer.backbone.model)
     pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec, sketched=True)
     writer = _Writer(cache, featurizer.recipe)
     items = ((file[0], partial(blobs.read, *file)) for file in files)
     try:
-        for result in infer_many(items, pipeline):
+        for result in infer_many(items, pipeline, writer.note):
             writer.add(result, featurizer.backbone.output)
             done(result.key)
     finally:
         writer.commit()
-    return writer.passing
+    return writer
 
 
 class FeaturizeAhead:
@@ -200,6 +219,7 @@ class FeaturizeAhead:
     ) -> None:
         self.computed: set[ImageId] = set()
         self.seconds = 0.0
+        self.rates: Rates | None = None
         self._store, self._cache, self._featurizer = store, cache, featurizer
         self._progress, self._total = progress, total
         self._waiting: SimpleQueue[Sequence[StoredFile] | None] = SimpleQueue()
@@ -254,7 +274,7 @@ class FeaturizeAhead:
                 first = next(new, None)
                 if first is not None:
                     parts = (self._store.blobs, self._cache, self._featurizer)
-                    _compute(*parts, chain([first], new), self._count)
+                    self.rates = _compute(*parts, chain([first], new), self._count).rates
         except BaseException as failure:  # raised again where the images come from
             self._failure = failure
         self.seconds = time.perf_counter() - started
@@ -282,12 +302,16 @@ class _Writer:
 
     def __init__(self, cache: FeatureCache, recipe: FeatureRecipe) -> None:
         self.passing: dict[ImageId, ImageRefusedError] = {}
+        self.rates: Rates | None = None
         self._cache = cache
         self._recipe = recipe
         self._vectors: list[tuple[ImageId, Float32Array]] = []
         self._refusals: list[tuple[ImageId, ImageRefusedError]] = []
         self._sketches: list[tuple[ImageId, UInt8Array]] = []
         self._committed = time.monotonic()
+
+    def note(self, rates: Rates) -> None:
+        self.rates = rates
 
     def add(self, result: Inferred[ImageId], output: str) -> None:
         if result.outputs is not None:

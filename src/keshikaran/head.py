@@ -8,7 +8,7 @@ approached by a few epochs of gradient descent (`seed_recipe` keeps that for com
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -25,13 +25,13 @@ from keshikaran.rows import (
     standardised,
     standardised_roughly,
 )
-from keshikaran.types import BoolArray, Float64Array, LabelArray
+from keshikaran.types import BoolArray, Float32Array, Float64Array, LabelArray
 
 # Half-decades of the inverse regularisation strength, weakest model first.
 C_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-5.0, 1.0, 13))
 _PATIENCE = 2
 _PATH_TOLERANCE = 1e-4
-_NEAR_TOLERANCE = 1e-5
+_NEAR_TOLERANCE = 3e-6
 _FINAL_TOLERANCE = 1e-8
 _CONSTANT = 1e-7
 _ROWS = 512  # as many as stay in the processor's cache
@@ -88,6 +88,23 @@ class FitStep:
     validation_accuracy: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Groundwork:
+    """What a fit found out about its rows: it makes more fits on the same rows cheaper.
+
+    Attributes:
+        mean: of each feature, float64 [D].
+        scale: of each feature, float64 [D].
+        rows: centred and scaled, in single precision [n, D].
+        shape: of the loss around the head (`LogisticRegression.shape`); None if not known.
+    """
+
+    mean: Float64Array
+    scale: Float64Array
+    rows: Float32Array | StandardRows
+    shape: Float64Array | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class FitResult:
     """A fitted head and how it came about.
@@ -96,11 +113,13 @@ class FitResult:
         head: centring and scaling are folded in.
         c: the regularisation chosen; None where the recipe has none.
         steps: in order.
+        ground: as large as the rows: for who fits again at once, and not to be kept.
     """
 
     head: Head
     c: float | None
     steps: tuple[FitStep, ...]
+    ground: Groundwork | None = field(default=None, compare=False, repr=False)
 
 
 def fit_head(
@@ -111,6 +130,7 @@ def fit_head(
     grid: Sequence[float] = C_GRID,
     *,
     exact: bool = True,
+    keep_ground: bool = False,
 ) -> FitResult:
     """Fit by exact L2-regularised logistic regression on centred and scaled features.
 
@@ -125,16 +145,21 @@ def fit_head(
         y_validation: labels 0 or 1, [m].
         grid: inverse regularisation strengths in ascending order.
         exact: whether the head is solved to the last digits, or good to three of a score.
+        keep_ground: whether the result holds what more fits on the same rows begin with.
     """
-    mean, scale = _scaling(x_train)
-    z_train = standardised(x_train, mean, scale)
-    z_validation = standardised(x_validation, mean, scale)
+    ground = _groundwork(x_train)
+    mean, scale = ground.mean, ground.scale
     with one_thread():
-        steps, start = _search((z_train, y_train), (z_validation, y_validation), grid)
-        chosen, found = grid[best_step(steps)], start
+        problem = LogisticRegression(ground.rows, y_train)
+        z_validation = standardised(x_validation, mean, scale)
+        steps, found = _search((problem, y_train), (z_validation, y_validation), grid)
+        chosen = grid[best_step(steps)]
         if exact:
-            found = LogisticRegression(z_train, y_train).solve(chosen, start, _FINAL_TOLERANCE)
-    return FitResult(_fold(_head(found), mean, scale), chosen, steps)
+            ground = replace(ground, shape=problem.shape(chosen, found))
+            whole = LogisticRegression(_in_full(x_train, ground), y_train)
+            found = whole.solve(chosen, found, _FINAL_TOLERANCE, ground.shape)
+    kept = ground if keep_ground else None
+    return FitResult(_fold(_head(found), mean, scale), chosen, steps, kept)
 
 
 def fit_roughly(x: Features, y: LabelArray, c: float) -> Head:
@@ -147,12 +172,12 @@ def fit_roughly(x: Features, y: LabelArray, c: float) -> Head:
         y: labels 0 or 1, both present, [n].
         c: inverse regularisation strength.
     """
-    mean, scale = _scaling(x)
+    ground = _groundwork(x)
     with one_thread():
-        problem = LogisticRegression(standardised_roughly(x, mean, scale), y)
+        problem = LogisticRegression(ground.rows, y)
         start = np.append(np.zeros(x.shape[1]), _log_odds(y))
         found = problem.solve(c, start, _PATH_TOLERANCE)
-    return _fold(_head(found), mean, scale)
+    return _fold(_head(found), ground.mean, ground.scale)
 
 
 class RoughFits:
@@ -167,49 +192,57 @@ class RoughFits:
         y: labels 0 or 1, both present, [n].
         c: inverse regularisation strength.
         near: a head that fits all of them; None starts from nothing.
+        ground: what the fit of `near` found out, if it was one of all these images.
     """
 
-    def __init__(self, x: Features, y: LabelArray, c: float, near: Head | None = None) -> None:
-        self._mean, self._scale = _scaling(x)
-        self._z = standardised_roughly(x, self._mean, self._scale)
+    def __init__(
+        self,
+        x: Features,
+        y: LabelArray,
+        c: float,
+        near: Head | None = None,
+        ground: Groundwork | None = None,
+    ) -> None:
+        self._ground = ground = ground or _groundwork(x)
         self._y, self._c = y, c
-        self._start = np.append(np.zeros(x.shape[1]), _log_odds(y))
-        if near is not None:
-            self._start = _unfold(near, self._mean, self._scale)
-        self._shape: Float64Array | None = None
-        if near is not None:
-            self._shape = LogisticRegression(self._z, y).shape(c, self._start)
+        self._shape = ground.shape
+        if near is None:
+            self._start = np.append(np.zeros(x.shape[1]), _log_odds(y))
+            return
+        self._start = _unfold(near, ground.mean, ground.scale)
+        if self._shape is None:
+            self._shape = LogisticRegression(ground.rows, y).shape(c, self._start)
 
     def fit(self, rows: BoolArray) -> Head:
         """A head for the images in `rows`, bool [n]; both labels are among them."""
-        problem = LogisticRegression(self._z[rows], self._y[rows])
+        ground = self._ground
+        problem = LogisticRegression(ground.rows, self._y, rows)
         found = problem.solve(self._c, self._start, _NEAR_TOLERANCE, self._shape)
-        return _fold(_head(found), self._mean, self._scale)
+        return _fold(_head(found), ground.mean, ground.scale)
 
 
 def _search(
-    train: tuple[Float64Array | StandardRows, LabelArray],
+    train: tuple[LogisticRegression, LabelArray],
     validation: tuple[Float64Array | StandardRows, LabelArray],
     grid: Sequence[float],
 ) -> tuple[tuple[FitStep, ...], Float64Array]:
-    """Walk the grid in single precision, each step starting from the one before.
+    """Walk the grid in single precision, each step starting where the ones before point to.
 
     Returns:
         The steps walked, and weights and bias of the best one.
     """
-    z, y = train
-    problem = LogisticRegression(z.astype(np.float32), y)
-    values = np.append(np.zeros(z.shape[1]), _log_odds(y))
+    (problem, y), (z_validation, y_validation) = train, validation
+    start = np.append(np.zeros(z_validation.shape[1]), _log_odds(y))
     steps: list[FitStep] = []
     found: list[Float64Array] = []
     for index, c in enumerate(grid):
-        values = problem.solve(c, values, _PATH_TOLERANCE)
-        found.append(values)
-        head = _head(values)
-        scored = [(labels, predict_proba(head, rows)) for rows, labels in (train, validation)]
-        steps.append(measure_step(index, c, *scored))
+        found.append(problem.solve(c, start, _PATH_TOLERANCE))
+        scores = predict_proba(_head(found[-1]), z_validation)
+        own = problem.probabilities(found[-1])
+        steps.append(measure_step(index, c, (y, own), (y_validation, scores)))
         if index - best_step(steps) >= _PATIENCE:
             break
+        start = 2 * found[-1] - found[-2] if index else found[-1]
     return tuple(steps), found[best_step(steps)]
 
 
@@ -287,6 +320,18 @@ def _scaling(x: Features) -> tuple[Float64Array, Float64Array]:
     typical = 1.0 if constant.all() else float(deviation[~constant].mean())
     deviation[constant] = typical
     return mean, np.sqrt(deviation * typical)
+
+
+def _groundwork(x: Features) -> Groundwork:
+    mean, scale = _scaling(x)
+    return Groundwork(mean, scale, standardised_roughly(x, mean, scale))
+
+
+def _in_full(x: Features, ground: Groundwork) -> Float64Array | StandardRows:
+    """Rows in double precision; made anew at each look where that will be a handful."""
+    if ground.shape is None:
+        return standardised(x, ground.mean, ground.scale)
+    return StandardRows(x, ground.mean, ground.scale, np.float64)
 
 
 def _fold(head: Head, mean: Float64Array, scale: Float64Array) -> Head:

@@ -9,6 +9,8 @@ def printable(text: str) -> str:
     That is control characters, marks that turn the direction of writing, and halves of
     characters; file names can hold all of these.
     """
+    if text.isprintable():
+        return text
     return (
         "".join(
             character if character.isprintable() else repr(character)[1:-1] for character in text

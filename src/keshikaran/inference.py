@@ -5,27 +5,36 @@ to get at once); with two workers more than engine streams, some worker always d
 others wait for the engine, so that both share the processors without a queue between them.
 Results come out in the order of the input; at most a few images per worker are in memory at a
 time.
+
+A card wants many images at once and leaves the processors to decoding: there, all processors decode
+and whole batches go to the card (`batching`).
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from keshikaran.backbones import Engine
+from keshikaran.backbones import Engine, device_of, usable_cores
+from keshikaran.batching import Crew, in_batches
 from keshikaran.errors import ImageRefusedError
 from keshikaran.pixels import DecodedImage, Decoder, PixelSpec
+from keshikaran.rates import Rates
 from keshikaran.sketches import sketch_of
 from keshikaran.types import Float32Array, UInt8Array
 
 _SPARE_WORKERS = 2
 _AHEAD_PER_WORKER = 8
+_MEASURED = 128
+_MEASURED_BATCHES = 8
+_LEAST_MEASURED = 32
 
 Key = TypeVar("Key")
 Reader = Callable[[], bytes | None]
@@ -33,6 +42,7 @@ Reader = Callable[[], bytes | None]
 
 Called in a worker; may raise `ImageRefusedError`.
 """
+_Decoded = tuple[Key, DecodedImage | ImageRefusedError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +118,43 @@ def infer_one(key: Key, read: Reader, pipeline: Pipeline) -> Inferred[Key]:
     return result
 
 
-def infer_many(items: Iterable[tuple[Key, Reader]], pipeline: Pipeline) -> Iterator[Inferred[Key]]:
+def infer_many(
+    items: Iterable[tuple[Key, Reader]],
+    pipeline: Pipeline,
+    measured: Callable[[Rates], None] | None = None,
+) -> Iterator[Inferred[Key]]:
     """Run the network on many images; see the module for how.
 
     Args:
         items: pairs of a key and a function that reads the image's bytes.
         pipeline: what each goes through.
+        measured: told how fast decoding and inferring go by themselves. For that the first few
+            hundred images are all decoded before the first is inferred; with fewer than 32 that
+            can be decoded, nothing is told.
 
     Yields:
         One `Inferred` for each item, in order.
     """
+    waiting = iter(items)
+    if measured is not None:
+        first = list(
+            islice(waiting, max(_MEASURED, _MEASURED_BATCHES * pipeline.engine.batch_size))
+        )
+        if len(first) >= _LEAST_MEASURED:
+            yield from _one_after_the_other(first, pipeline, measured)
+        else:
+            waiting = chain(first, waiting)
+    if device_of(pipeline.engine) == "cpu":
+        yield from _beside_each_other(waiting, pipeline)
+    else:
+        yield from _with_a_card(waiting, pipeline)
+
+
+def _beside_each_other(
+    waiting: Iterator[tuple[Key, Reader]], pipeline: Pipeline
+) -> Iterator[Inferred[Key]]:
     workers = pipeline.engine.streams + _SPARE_WORKERS
     size = pipeline.engine.batch_size
-    waiting = iter(items)
     pending: deque[Future[list[Inferred[Key]]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="keshikaran") as pool:
         try:
@@ -135,16 +169,58 @@ def infer_many(items: Iterable[tuple[Key, Reader]], pipeline: Pipeline) -> Itera
                 future.cancel()
 
 
+def _with_a_card(
+    waiting: Iterator[tuple[Key, Reader]], pipeline: Pipeline
+) -> Iterator[Inferred[Key]]:
+    def decode(item: tuple[Key, Reader]) -> _Decoded[Key]:
+        return item[0], _decode(item[1], pipeline)
+
+    def infer(decoded: Sequence[_Decoded[Key]]) -> list[Inferred[Key]]:
+        return _infer_decoded(decoded, pipeline)
+
+    engine = pipeline.engine
+    crew = Crew(usable_cores() + _SPARE_WORKERS, engine.streams, engine.batch_size)
+    return in_batches(waiting, decode, infer, crew)
+
+
+def _one_after_the_other(
+    items: Sequence[tuple[Key, Reader]], pipeline: Pipeline, measured: Callable[[Rates], None]
+) -> Iterator[Inferred[Key]]:
+    """Images that are all decoded, on all processors, and then all inferred, on all streams."""
+    engine = pipeline.engine
+    size = engine.batch_size
+    with ThreadPoolExecutor(usable_cores() + 1, thread_name_prefix="keshikaran") as pool:
+        begun = time.perf_counter()
+        images = list(pool.map(lambda item: _decode(item[1], pipeline), items))
+        decode_s = time.perf_counter() - begun
+    decoded = [(item[0], image) for item, image in zip(items, images, strict=True)]
+    groups = [decoded[start : start + size] for start in range(0, len(decoded), size)]
+    _infer_decoded(groups[0], pipeline)  # the first call sets things up
+    with ThreadPoolExecutor(engine.streams, thread_name_prefix="keshikaran") as pool:
+        begun = time.perf_counter()
+        results = list(pool.map(lambda group: _infer_decoded(group, pipeline), groups))
+        infer_s = time.perf_counter() - begun
+    count = sum(isinstance(image, DecodedImage) for image in images)
+    if count >= _LEAST_MEASURED:
+        where = (device_of(engine), engine.precision)
+        measured(Rates(count / decode_s, count / infer_s, count, *where))
+    for group in results:
+        yield from group
+
+
 def _infer_group(group: Sequence[tuple[Key, Reader]], pipeline: Pipeline) -> list[Inferred[Key]]:
     """Decode each, infer those that could be decoded together."""
-    decoded = [_decode(read, pipeline) for _, read in group]
-    images = [image for image in decoded if isinstance(image, DecodedImage)]
+    return _infer_decoded([(key, _decode(read, pipeline)) for key, read in group], pipeline)
+
+
+def _infer_decoded(decoded: Sequence[_Decoded[Key]], pipeline: Pipeline) -> list[Inferred[Key]]:
+    images = [image for _, image in decoded if isinstance(image, DecodedImage)]
     outputs = iter(_infer_views(images, pipeline))
     return [
         Inferred(key, next(outputs), None)
         if isinstance(image, DecodedImage)
         else Inferred(key, None, image)  # refused, or nothing to ask
-        for (key, _), image in zip(group, decoded, strict=True)
+        for key, image in decoded
     ]
 
 

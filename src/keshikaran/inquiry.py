@@ -165,6 +165,7 @@ def _from_catalogue(store: Store, image: _Image, *, stored: bool) -> Dossier:
         history=tuple(store.labels.history(image_id)),
         group=group,
         twins=() if group is None else tuple(_twins(store, image_id, labels)),
+        suspects=tuple(_suspects(store, image_id, labels)),
         split=sides.get(image_id),
         set_aside=aside[0] if aside else None,
         copy_of=None,
@@ -194,6 +195,14 @@ def _twins(store: Store, image_id: ImageId, labels: dict[ImageId, Label]) -> Ite
                     twin, turn=pair.turn, agreement=pair.agreement, similarity=pair.similarity
                 )
             )
+
+
+def _suspects(store: Store, image_id: ImageId, labels: dict[ImageId, Label]) -> Iterator[Twin]:
+    sides = store.splits()
+    for pair in store.suspected.pairs(image_id):
+        other = pair.second if pair.first == image_id else pair.first
+        seen = (pair.turn, pair.agreement, pair.similarity)
+        yield Twin(other, labels.get(other), sides.get(other), *seen)
 
 
 def _scores(desk: _Desk, image: _Image, options: DossierOptions) -> Iterator[ModelScore]:

@@ -11,7 +11,7 @@ for functions of the normal mean and standard deviation".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
@@ -140,6 +140,16 @@ def _ratio_root(a: float, b: float, top: float, bottom: float, sign: float) -> f
     if sign > 0:
         return math.inf
     return top * (2 * a - top) / (2 * a * b) if a * b else 0.0
+
+
+def edge(excluded: Callable[[float], bool], outer: float, inner: float) -> float:
+    """Where exclusion ends on the way from `outer` to `inner`, by bisection."""
+    if outer == inner:
+        return outer
+    for _ in range(60):
+        middle = (outer + inner) / 2
+        outer, inner = (middle, inner) if excluded(middle) else (outer, middle)
+    return inner
 
 
 def _quantile(confidence: float) -> float:

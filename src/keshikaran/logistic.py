@@ -20,15 +20,24 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from keshikaran.rows import StandardRows, pieces, raw_pieces
-from keshikaran.types import Float32Array, Float64Array, FloatArray, LabelArray, chunks_of
+from keshikaran.types import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    FloatArray,
+    LabelArray,
+    chunks_of,
+)
 
 _Minimizer = Callable[..., Any]
 
 _MAX_ITERATIONS = 5_000
 _NEGLIGIBLE = 64 * float(np.finfo(np.float64).eps)  # relative gain of a step
 _TALL = 4  # rows for each column, from which curvature is worth its price
+_MANY_SEARCHES = 2  # the same where several searches share it
 _MANY_LOOKS = 10  # at the rows: the curvature known no longer fits
 _LEAST_WEIGHT = 1e-4  # of a row in the curvature, so that no direction is flat
+_NEAR = 4.0  # penalties that one root serves: a look more costs less than another root
 _SOME = 4
 _SHAPE_ROWS = 128_000  # and a hundred a column: more would tell no more of the shape
 _SHAPE_RATIO = 100
@@ -46,14 +55,27 @@ class LogisticRegression:
         x: rows [n, D], float32 for speed or float64 for the last digits; they may be too many to
             hold.
         y: labels 0 or 1, [n].
+        counted: bool [n], the rows that are to be fitted; None for all. The others are not copied
+            out of the way.
     """
 
-    def __init__(self, x: FloatArray | StandardRows, y: LabelArray) -> None:
+    def __init__(
+        self, x: FloatArray | StandardRows, y: LabelArray, counted: BoolArray | None = None
+    ) -> None:
         self._x = x
+        self._count = len(x) if counted is None else int(np.count_nonzero(counted))
         self._signs: Float64Array = np.where(y == 1, -1.0, 1.0)
+        if counted is not None:
+            self._signs *= counted  # a row without a side pulls nowhere
+        # For the last digits rows are centred before they are added up: a mean can be large.
+        self._centre: Float64Array | None = None
+        if isinstance(x, StandardRows) and x.dtype == np.float64:
+            self._centre = x.mean
         self._minimize = load_minimizer()
         self._tall = len(x) >= _TALL * x.shape[1]
         self._curvature: Float64Array | None = None
+        self._root: Float64Array | None = None
+        self._known = 1.0  # strength of the penalty in it
         self._gradient: Float64Array = np.empty(0)
         self._looks = 0
 
@@ -72,7 +94,7 @@ class LogisticRegression:
         Returns:
             Weights and bias, float64 [D + 1].
         """
-        strength = 1.0 / (c * len(self._x))
+        strength = 1.0 / (c * self._count)
         options = {"ftol": _NEGLIGIBLE, "maxiter": _MAX_ITERATIONS, "maxls": 50}
         if shape is not None:
             return self._solve_in(shape, strength, start, tolerance, options)
@@ -95,14 +117,24 @@ class LogisticRegression:
         if self._curvature is None or self._looks > _MANY_LOOKS:
             # Without weights all rows count the same, and the penalty is strong: some will do.
             self._curvature = self._measure_curvature(start, 1 if start[:-1].any() else _SOME)
-        root = _root(self._curvature, strength)
-        return self._solve_in(root, strength, start, tolerance, options)
+            self._root = None
+        if self._root is None or max(strength / self._known, self._known / strength) > _NEAR:
+            self._root, self._known = _root(self._curvature, strength), strength
+        return self._solve_in(self._root, strength, start, tolerance, options)
 
     def shape(self, c: float, values: Float64Array) -> Float64Array | None:
         """What makes searches near `values` fast, float64 [D + 1, D + 1]; None if nothing does."""
-        if not self._tall:
+        if len(self._x) < _MANY_SEARCHES * self._x.shape[1]:
             return None
-        return _root(self._measure_curvature(values, _SOME), 1.0 / (c * len(self._x)))
+        return _root(self._measure_curvature(values, 1), 1.0 / (c * self._count))
+
+    def probabilities(self, values: Float64Array) -> Float64Array:
+        """Of label 1 under weights and bias, float64 [n]; as exact as the rows are."""
+        weights, bias = self._raw(values)
+        found = np.empty(len(self._x))
+        for rows, x in self._pieces():
+            found[rows] = x @ weights
+        return sigmoid(found + bias)
 
     def _solve_in(
         self,
@@ -148,7 +180,7 @@ class LogisticRegression:
         def part(rows: slice, x: FloatArray) -> tuple[float, FloatArray, float]:
             signs = self._signs[rows]
             margins = signs * ((x @ weights).astype(np.float64) + bias)
-            slopes = signs * sigmoid(margins) / len(self._x)
+            slopes = signs * sigmoid(margins) / self._count
             loss = float(np.logaddexp(0.0, margins).sum())
             return loss, slopes.astype(x.dtype) @ x, float(slopes.sum())
 
@@ -158,24 +190,27 @@ class LogisticRegression:
             gradient[:-1] += slope
             gradient[-1] += last
         if isinstance(self._x, StandardRows):
-            gradient[:-1] = (gradient[:-1] - gradient[-1] * self._x.mean) / self._x.scale
+            if self._centre is None:
+                gradient[:-1] -= gradient[-1] * self._x.mean
+            gradient[:-1] /= self._x.scale
         gradient[:-1] += strength * values[:-1]
         self._gradient = gradient
         self._looks += 1
         penalty = 0.5 * strength * float(values[:-1] @ values[:-1])
-        return total / len(self._x) + penalty, gradient
+        return total / self._count + penalty, gradient
 
     def _raw(self, values: Float64Array) -> tuple[FloatArray, float]:
         """Weights and bias for rows as `_pieces` gives them."""
         weights, bias = values[:-1], float(values[-1])
         if isinstance(self._x, StandardRows):  # moved into the weights: cheaper than into the rows
             weights = weights / self._x.scale
-            bias -= float(self._x.mean @ weights)
+            if self._centre is None:
+                bias -= float(self._x.mean @ weights)
         return weights.astype(self._x.dtype), bias
 
     def _pieces(self) -> Iterator[tuple[slice, FloatArray]]:
         if isinstance(self._x, StandardRows):
-            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype)
+            return raw_pieces(self._x.rows, _CACHED_ROWS, self._x.dtype, self._centre)
         return pieces(self._x, _CACHED_ROWS)
 
     def _measure_curvature(self, values: Float64Array, every: int) -> Float64Array:

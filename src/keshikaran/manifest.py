@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_args
 
 from keshikaran.drift_reference import reference_of
 from keshikaran.errors import BundleError
@@ -283,7 +283,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "width": _is_side,
     "resize_mode": lambda value: isinstance(value, str) and value in RESIZE_MODES,
     "backbone": lambda value: _has(value, name=_is_text, digest=_is_text, licence=_is_text),
-    "precision": lambda value: value == "f32" or value == "bf16",
+    "precision": lambda value: isinstance(value, str) and value in get_args(Precision),
     "recipe": _is_object,
     "training_set": _is_object,
     "split": lambda value: isinstance(value, dict) and all(map(_are_counts, value.values())),

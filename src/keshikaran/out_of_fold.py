@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keshikaran.head import Head, RoughFits, fit_head, predict_proba
+from keshikaran.head import Groundwork, Head, RoughFits, fit_head, predict_proba
 from keshikaran.logistic import one_thread
 from keshikaran.rows import Features
 from keshikaran.types import (
@@ -65,6 +65,7 @@ def out_of_fold_scores(
     c: float | None = None,
     *,
     near: Head | None = None,
+    ground: Groundwork | None = None,
     taught: BoolArray | None = None,
     progress: Progress | None = None,
 ) -> Float64Array:
@@ -78,6 +79,7 @@ def out_of_fold_scores(
             suits the first fold best.
         near: a head fitted on all of them with `c`: makes it faster, and changes no more than
             the tolerance allows.
+        ground: what that fit found out about these features, if it is still known.
         taught: bool [n], the images whose labels may be learned from; None for all. The others
             are scored only.
         progress: told of each fold.
@@ -98,7 +100,7 @@ def out_of_fold_scores(
         c, near = _suitable(features, labels, folds, taught)
     scores = np.empty(len(labels), dtype=np.float64)
     with (progress or SilentProgress()).task("fit", len(numbers)) as task, one_thread():
-        fits = RoughFits(features, labels, c, near)
+        fits = RoughFits(features, labels, c, near, ground)
 
         for fold in numbers:  # one after the other: a second thread would wait for the memory
             held = folds == fold

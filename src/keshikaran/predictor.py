@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from keshikaran.backbones import Engine, EngineName, open_engine
+from keshikaran.backbones import Device, Engine, EngineName, open_engine
 from keshikaran.bundle import Bundle, Manifest, SignatureCheck, check_self_test, read_bundle
 from keshikaran.errors import BackboneError, ImageRefusedError
 from keshikaran.hashing import image_id_of
@@ -86,6 +86,7 @@ class Predictor:
         path: str | Path,
         *,
         engine: EngineName = "auto",
+        device: Device = "auto",
         precision: Precision | None = None,
         streams: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
@@ -98,6 +99,8 @@ class Predictor:
         Args:
             path: a file that `keshikaran train` wrote.
             engine: `auto`, `openvino` or `onnxruntime`.
+            device: `cpu`; `cuda` or `tensorrt`, which are a card or an error; `auto`, which is a
+                card where ONNX Runtime's CUDA build is installed and one answers.
             precision: None takes the model's own where the machine has it, else f32.
             streams: images inferred side by side; default: one for each usable processor.
             limits: what an image file may ask for.
@@ -111,14 +114,14 @@ class Predictor:
             BundleError: the file is missing, damaged, unsafe, not a model of ours, or not signed
                 as asked.
             MemoryFileError: the known images are missing, damaged, or for another model.
-            BackboneError: the engine or precision asked for cannot be had.
+            BackboneError: the engine, device or precision asked for cannot be had.
             MissingExtraError: the engine, or what checks a signature, is not installed.
             IsolationError: no process can be started to decode images in.
         """
         decoder = open_decoder(isolation, limits)  # first: it gets ready while the engine loads
         try:
             bundle = read_bundle(Path(path), signature)
-            opened = _open(bundle, engine, precision, streams)
+            opened = _open(bundle, _Asked(engine, device, precision, streams))
             check_self_test(bundle, opened)
             known = memory if isinstance(memory, Memory | None) else read_memory(Path(memory))
             return cls(bundle, opened, limits, decoder, known)
@@ -286,14 +289,28 @@ class _Job:
         return data
 
 
-def _open(
-    bundle: Bundle, engine: EngineName, precision: Precision | None, streams: int | None
-) -> Engine:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How a model is to be run."""
+
+    engine: EngineName
+    device: Device
+    precision: Precision | None
+    streams: int | None
+
+
+def _open(bundle: Bundle, asked: _Asked) -> Engine:
     def opened(chosen: Precision) -> Engine:
-        return open_engine(bundle.model, engine=engine, precision=chosen, streams=streams)
+        return open_engine(
+            bundle.model,
+            engine=asked.engine,
+            device=asked.device,
+            precision=chosen,
+            streams=asked.streams,
+        )
 
     own = bundle.manifest.precision
-    loaded = _own_or_f32(opened, own) if precision is None else opened(precision)
+    loaded = _own_or_f32(opened, own) if asked.precision is None else opened(asked.precision)
     if loaded.precision != own:
         _logger.warning(
             "The model was made in %s and runs in %s: single scores can differ by up to 0.1.",

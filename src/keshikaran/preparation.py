@@ -200,7 +200,8 @@ def engine_opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
     """Loads a network as the options ask for it."""
 
     def opened(model: bytes) -> Engine:
-        return open_engine(model, engine=options.engine, precision=options.precision)
+        asked = (options.engine, options.device)
+        return open_engine(model, engine=asked[0], device=asked[1], precision=options.precision)
 
     return opened
 

@@ -18,7 +18,7 @@ from keshikaran.curves import weighted_recall_at
 from keshikaran.head import sigmoid
 from keshikaran.intervals import Estimate
 from keshikaran.metrics import log_losses
-from keshikaran.paired import Pair, joined, paired_means
+from keshikaran.paired import Pair, joined, paired_means, paired_shares
 from keshikaran.policy import Costs
 from keshikaran.types import (
     Float64Array,
@@ -189,9 +189,9 @@ def compare_models(
     """Differences of all figures with 95% intervals, a verdict, and the images concerned.
 
     What depends on the order of scores alone, and errors of probabilities, are resampled in pairs:
-    both models are counted on the same resample. Shares and costs have a closed interval
-    (`paired_means`). Brier score and log-loss are of probabilities under the test images' own mix
-    of labels, whatever prevalence each model assumes.
+    both models are counted on the same resample. Shares and costs have closed intervals
+    (`paired_shares`, `paired_means`). Brier score and log-loss are of probabilities under the test
+    images' own mix of labels, whatever prevalence each model assumes.
     """
     figures = (*_resampled(images, old, new, asked), *_decided(images, old, new, asked))
     verdicts = {figure.verdict for figure in figures}
@@ -249,9 +249,13 @@ def _decided(
         for cut in ("review", "block")
     ]
 
-    def among(label: int, before: Float64Array, after: Float64Array, step: float = 1.0) -> Pair:
+    def among(
+        label: int, before: Float64Array, after: Float64Array, step: float | None = None
+    ) -> Pair:
         rows = np.flatnonzero(images.labels == label)
         groups = [images.groups[int(row)] for row in rows]
+        if step is None:
+            return paired_shares(before[rows], after[rows], groups)
         return paired_means(before[rows], after[rows], groups, step=step)
 
     figures = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
 
 from keshikaran.bootstrap import student_quantile
-from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate
+from keshikaran.intervals import DEFAULT_CONFIDENCE, Estimate, edge
 from keshikaran.types import Float64Array, LabelArray
 
 
@@ -71,14 +71,4 @@ def _newcombe_limits(area: float, ones: int, zeros: int, confidence: float) -> t
         variance = true * (1 - true) * spread / (ones * zeros)
         return (area - true) ** 2 > z * z * variance
 
-    return _edge(excluded, 0.0, area), _edge(excluded, 1.0, area)
-
-
-def _edge(excluded: Callable[[float], bool], outer: float, inner: float) -> float:
-    """Where exclusion ends on the way from `outer` to `inner`, by bisection."""
-    if outer == inner:
-        return outer
-    for _ in range(60):
-        middle = (outer + inner) / 2
-        outer, inner = (middle, inner) if excluded(middle) else (outer, middle)
-    return inner
+    return edge(excluded, 0.0, area), edge(excluded, 1.0, area)

@@ -16,7 +16,7 @@ from keshikaran.types import Float32Array, Float64Array, FloatArray, IntArray, c
 
 LARGE_CELLS = 1 << 27  # 512 MB in single precision; 100,000 rows of the usual width
 _ROWS = 512  # as many as stay in the processor's cache
-_SCORED_ROWS = 16_384  # 160 MB in double precision
+_FEW_ROWS = 64  # as many stay in the cache of a single core in double precision
 
 Key = slice | np.ndarray[Any, Any]
 """Which rows: a slice, numbers, or a bool for each."""
@@ -130,9 +130,12 @@ def pieces(rows: TableRows, size: int) -> Iterator[tuple[slice, FloatArray]]:
 
 
 def raw_pieces(
-    rows: FloatArray | Rows, size: int, dtype: np.dtype[Any]
+    rows: FloatArray | Rows,
+    size: int,
+    dtype: np.dtype[Any],
+    centre: Float64Array | None = None,
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """As `pieces`, in a precision; a piece is overwritten by the next one."""
+    """As `pieces`, in a precision, minus `centre`; a piece is overwritten by the next one."""
     room = np.empty((size, rows.shape[1]), dtype=np.float32)
     wide = np.empty((size, rows.shape[1]), dtype=dtype)
     for part in chunks_of(len(rows), size):
@@ -142,9 +145,12 @@ def raw_pieces(
             piece = np.take(rows.table, numbers, axis=0, out=room[:count], mode="clip")
         else:
             piece = rows[part]
-        if piece.dtype != dtype:
+        if centre is not None:
+            piece = np.subtract(piece, centre, out=wide[:count], casting="same_kind")
+        elif piece.dtype != dtype:
             wide[:count] = piece
-        yield part, piece if piece.dtype == dtype else wide[:count]
+            piece = wide[:count]
+        yield part, piece
 
 
 def product(rows: TableRows, weights: Float64Array) -> Float64Array:
@@ -153,12 +159,11 @@ def product(rows: TableRows, weights: Float64Array) -> Float64Array:
         own = weights / rows.scale
         return product(rows.rows, own) - float(rows.mean @ own)
     result = np.empty(len(rows))
-    if is_large(rows):
+    if isinstance(rows, Rows) or rows.dtype != np.float64:
         for part, some in raw_pieces(rows, _ROWS, weights.dtype):
             result[part] = some @ weights
         return result
-    for part, some in pieces(rows, _SCORED_ROWS):
-        result[part] = some.astype(np.float64, copy=False) @ weights
+    result[:] = rows @ weights
     return result
 
 
@@ -182,8 +187,11 @@ def standardised_roughly(
         return StandardRows(rows, mean, scale, np.float32)
     x = np.asarray(rows)
     z = np.empty(x.shape, dtype=np.float32)
-    for part in chunks_of(len(x), _ROWS):
-        z[part] = (x[part] - mean) / scale
+    room, factor = np.empty((_FEW_ROWS, x.shape[1])), 1.0 / scale
+    for part in chunks_of(len(x), _FEW_ROWS):
+        wide = room[: part.stop - part.start]
+        np.subtract(x[part], mean, out=wide)
+        np.multiply(wide, factor, out=z[part], casting="same_kind")
     return z
 
 

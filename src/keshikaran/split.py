@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -212,12 +212,19 @@ class _Known:
 
     def suspected(self, images: Sequence[LabelledImage]) -> int:
         """Images in families of several groups."""
-        families = families_of(images, self.together).values()
+        families = _families(images, self.together)
         return sum(
             len(family)
             for family in families
             if len({group_of(image.image_id, self.groups) for image in family}) > 1
         )
+
+
+def _families(
+    images: Sequence[LabelledImage], groups: Mapping[ImageId, GroupId]
+) -> Iterable[Sequence[LabelledImage]]:
+    """As `families_of`, without those that are alone in any case."""
+    return families_of([image for image in images if image.image_id in groups], groups).values()
 
 
 def _report(
@@ -228,8 +235,7 @@ def _report(
     stated: StatedSides | None,
 ) -> SplitReport:
     sides = dealt.sides
-    families = families_of(images, known.groups).values()
-    shared = [len(family) for family in families if len(family) > 1]
+    shared = [len(family) for family in _families(images, known.groups) if len(family) > 1]
     leaks = len(leaks_in(sides, known.groups))
     return SplitReport(
         _counts(images, sides),

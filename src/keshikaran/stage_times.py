@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from keshikaran.backbones import Engine
+from keshikaran.backbones import Engine, device_of
 from keshikaran.inference import Pipeline
 from keshikaran.pixels import DecodedImage, Decoder, PixelSpec
 from keshikaran.types import Float32Array, UInt8Array
@@ -46,6 +46,7 @@ class _TimedEngine:
         self._engine, self._record = engine, record
         self.name, self.precision = engine.name, engine.precision
         self.streams, self.batch_size = engine.streams, engine.batch_size
+        self.device = device_of(engine)
 
     def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
         started = time.perf_counter()

@@ -21,6 +21,7 @@ from keshikaran.featurize import FeatureTable, FeaturizeAhead
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.judging import with_slices
+from keshikaran.logistic import one_thread
 from keshikaran.model_card import Facts, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
@@ -46,7 +47,6 @@ from keshikaran.split import stored_scheme
 from keshikaran.store import ImageRecord, Store, Workspace, group_of, write_skipped
 from keshikaran.training_run import (
     DEFAULT_RESIZE_MODE,
-    HeadRecipe,
     TrainingOptions,
     TrainingResult,
 )
@@ -90,13 +90,9 @@ def train(
         refusals = all_refusals(store, features)
         write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
-        with clock.stage("fit"):
-            fit = _fit(data, options.recipe)
-        groups = _groups(store, data)
-        with clock.stage("calibrate"):
-            calibrated = _calibrate(data, fit, groups, options.policy)
+        fit, calibrated, groups = _fit_and_calibrate(store, data, options, clock)
         facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
-        with ThreadPoolExecutor(1) as beside, _promised() as figures:
+        with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
             with clock.stage("evaluate"):
                 evaluation = _evaluate(data, calibrated, groups, options.policy)
@@ -125,7 +121,7 @@ def train(
         contradictions=contradictions,
         manifest=manifest,
     )
-    with clock.stage("report"):
+    with clock.stage("report"), one_thread():
         _report(workspace, result, extras, options)
     return replace(result, timing_s=clock.timing())
 
@@ -220,7 +216,8 @@ def _count(sources: Sequence[Source]) -> int | None:
 def _credit(features: FeatureTable, ahead: FeaturizeAhead) -> FeatureTable:
     """What was computed while importing was not in the cache before."""
     ready = features.cached - len(ahead.computed.intersection(features.image_ids))
-    return replace(features, cached=ready, seconds=features.seconds + ahead.seconds)
+    seconds = features.seconds + ahead.seconds
+    return replace(features, cached=ready, seconds=seconds, rates=ahead.rates or features.rates)
 
 
 def _totals(store: Store) -> dict[str, int]:
@@ -244,15 +241,22 @@ def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
     return f"{len(refusals):,} files could not be used: {workspace.skipped} says which and why."
 
 
-def _fit(data: Dataset, recipe: HeadRecipe) -> FitResult:
-    fit = fit_head if recipe == "exact" else fit_seed_recipe
-    return fit(*data.part("train"), *data.part("validation"))
-
-
-def _calibrate(data: Dataset, fit: FitResult, groups: Groups, policy: Policy) -> CalibratedHead:
-    train = LabelledRows(*data.part("train"), groups["train"])
-    validation = LabelledRows(*data.part("validation"), groups["validation"])
-    return calibrate(fit, train, validation, policy)
+def _fit_and_calibrate(
+    store: Store, data: Dataset, options: TrainingOptions, clock: _Clock
+) -> tuple[FitResult, CalibratedHead, Groups]:
+    """Fit → calibrate; what they share is as large as the features and lives no longer."""
+    groups = _groups(store, data)
+    with clock.stage("fit"):
+        taught, judged = data.part("train"), data.part("validation")
+        if options.recipe == "exact":
+            fit = fit_head(*taught, *judged, keep_ground=True)
+        else:
+            fit = fit_seed_recipe(*taught, *judged)
+    with clock.stage("calibrate"):
+        train = LabelledRows(*taught, groups["train"])
+        validation = LabelledRows(*judged, groups["validation"])
+        calibrated = calibrate(fit, train, validation, options.policy)
+    return replace(fit, ground=None), calibrated, groups
 
 
 def _evaluate(

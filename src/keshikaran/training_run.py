@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
+from keshikaran.backbones import DEFAULT_BACKBONE, Device, EngineName
 from keshikaran.bundle import Manifest
 from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import SplitCounts
@@ -35,6 +35,7 @@ class TrainingOptions:
         resize_mode: how images get the backbone's shape.
         precision: arithmetic of the backbone.
         engine: what runs it.
+        device: where: on the processor or on a card.
         recipe: `exact` logistic regression, or the `seed`'s ten epochs of Adam.
         split: None repeats the workspace's last scheme, or the default.
         policy: what is objectionable, and what the thresholds are asked for.
@@ -49,6 +50,7 @@ class TrainingOptions:
     resize_mode: ResizeMode = DEFAULT_RESIZE_MODE
     precision: Precision = "f32"
     engine: EngineName = "auto"
+    device: Device = "auto"
     recipe: HeadRecipe = "exact"
     split: SplitScheme | None = None
     policy: Policy = field(default_factory=Policy)
@@ -109,6 +111,7 @@ class TrainingResult:
                 "images": self.features.images,
                 "cached": self.features.cached,
                 "images_per_s": None if rate is None else round(rate, 2),
+                "bound": None if self.features.rates is None else self.features.rates.to_dict(),
             },
             "metrics": self.manifest.metrics,
             "thresholds": {

@@ -24,8 +24,9 @@ Label = Literal[0, 1]
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-Precision = Literal["f32", "bf16"]
-"""Arithmetic of the backbone. f32 is the reference; bf16 is faster where the CPU has it."""
+Precision = Literal["f32", "bf16", "f16"]
+"""Arithmetic of the backbone. f32 is the reference; bf16 is faster where the CPU has it, f16 on
+cards."""
 
 ImportReason = (
     RefusalReason

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
-from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
 from keshikaran.alignment import Evidence, Picture, compare, is_copy, thumbnail_of
@@ -95,6 +94,8 @@ def verified(
         task: told of each candidate.
         closely: see `alignment.compare`.
     """
+    from joblib import Parallel, cpu_count, delayed  # loading it takes a moment
+
     works = _works(candidates, thumbnails)
     look = partial(_look, closely=closely)
     if len(candidates) < _WORTH_PROCESSES or cpu_count() == 1:

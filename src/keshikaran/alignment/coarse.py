@@ -7,6 +7,7 @@ and variances, since both pictures are whole rectangles, from running sums.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -41,38 +42,73 @@ def _correlations(first: Small, second: Small) -> Float32Array:
     """Correlation at each scale and shift, float32 [scales, S, S]; -1 where undefined."""
     products = np.fft.irfft2(first.spectra * np.conj(second.spectra), s=(FIELD, FIELD))
     products = products[:, _SHIFTS[:, None], _SHIFTS]
-    result = np.full(products.shape, -1, dtype=np.float32)
-    (shape,) = first.shapes
-    for k, other in enumerate(second.shapes):
-        rows, columns = _overlap(shape[0], other[0]), _overlap(shape[1], other[1])
-        n = np.multiply.outer(rows[1] - rows[0], columns[1] - columns[0])
-        n = np.maximum(n, 1).astype(np.float32)
-        mean_a, power_a = _sums(first.sums[0], rows, columns)
-        mean_b, power_b = _sums(second.sums[k], *_shifted(rows, columns, other))
-        var_a, var_b = power_a - mean_a * mean_a / n, power_b - mean_b * mean_b / n
-        least = _LEAST_OVERLAP * max(shape[0] * shape[1], other[0] * other[1])
-        usable = (n > least) & (var_a > _LEAST_VARIANCE * n) & (var_b > _LEAST_VARIANCE * n)
-        scale = np.sqrt(np.maximum(var_a * var_b, 1e-3))
-        result[k] = np.where(usable, (products[k] - mean_a * mean_b / n) / scale, -1)
-    return result
+    shared = _overlaps(first.shapes[0], tuple(second.shapes))
+    n = shared.pixels
+    mean_a, power_a = _sums(np.broadcast_to(first.sums, second.sums.shape), *shared.of_first)
+    mean_b, power_b = _sums(second.sums, *shared.of_second)
+    var_a, var_b = power_a - mean_a * mean_a / n, power_b - mean_b * mean_b / n
+    usable = shared.enough & (var_a > _LEAST_VARIANCE * n) & (var_b > _LEAST_VARIANCE * n)
+    scale = np.sqrt(np.maximum(var_a * var_b, 1e-3))
+    result: Float32Array = np.where(usable, (products - mean_a * mean_b / n) / scale, -1)
+    return result.astype(np.float32, copy=False)
 
 
-def _shifted(
-    rows: IntArray, columns: IntArray, shape: tuple[int, int]
-) -> tuple[IntArray, IntArray]:
-    """The same places in the picture that is shifted."""
-    return np.clip(rows - _SHIFTS, 0, shape[0]), np.clip(columns - _SHIFTS, 0, shape[1])
+def _sums(
+    sums: Float32Array, rows: IntArray, columns: IntArray
+) -> tuple[Float32Array, Float32Array]:
+    """Sums over rectangles of values and of squares, each [scales, S, S], from running sums.
+
+    Args:
+        sums: see `Small.sums`.
+        rows: from where to where, int64 [2, scales, S].
+        columns: likewise.
+    """
+    count, bands, height, width = sums.shape
+    table = sums.reshape(-1, width)
+    starts = np.arange(count * bands).reshape(count, bands, 1) * height
+    lines = table[starts + rows[1][:, None]] - table[starts + rows[0][:, None]]
+    result = np.empty((bands, count, rows.shape[2], columns.shape[2]), dtype=np.float32)
+    for k in range(count):
+        own = lines[k]
+        result[:, k] = own.take(columns[1, k], axis=2) - own.take(columns[0, k], axis=2)
+    return result[0], result[1]
 
 
-def _sums(sums: Float32Array, rows: IntArray, columns: IntArray) -> Float32Array:
-    """Sums over rectangles, [2, S, S], from running sums [2, h + 1, w + 1]."""
-    low, high = sums[:, rows[0]], sums[:, rows[1]]
-    lines = high - low
-    result: Float32Array = lines[:, :, columns[1]] - lines[:, :, columns[0]]
-    return result
+@dataclass(frozen=True, slots=True)
+class _Overlaps:
+    """What one picture shares with another at each scale and shift.
+
+    Attributes:
+        pixels: how many, at least 1: float32 [scales, S, S].
+        enough: whether they are enough to tell: bool [scales, S, S].
+        of_first: rows and columns in the one that stays, from where to where: int64
+            [2, scales, S] each.
+        of_second: the same places in the one that is shifted.
+    """
+
+    pixels: Float32Array
+    enough: np.ndarray
+    of_first: tuple[IntArray, IntArray]
+    of_second: tuple[IntArray, IntArray]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
+def _overlaps(shape: tuple[int, int], others: tuple[tuple[int, int], ...]) -> _Overlaps:
+    """Overlaps of two shapes; pictures come in few shapes."""
+    rows = np.stack([_overlap(shape[0], other[0]) for other in others], axis=1)
+    columns = np.stack([_overlap(shape[1], other[1]) for other in others], axis=1)
+    n = (rows[1] - rows[0])[:, :, None] * (columns[1] - columns[0])[:, None, :]
+    pixels = np.maximum(n, 1).astype(np.float32)
+    sizes = np.array([max(shape[0] * shape[1], height * width) for height, width in others])
+    limits = np.array(others)
+    shifted = (
+        np.clip(rows - _SHIFTS, 0, limits[:, :1]),
+        np.clip(columns - _SHIFTS, 0, limits[:, 1:]),
+    )
+    enough = pixels > (_LEAST_OVERLAP * sizes)[:, None, None]
+    return _Overlaps(pixels, enough, (rows, columns), shifted)
+
+
 def _overlap(length: int, other: int) -> IntArray:
     """For each shift, from where to where a line overlaps with a shifted one, int64 [2, S]."""
     start = np.clip(_SHIFTS, 0, length)

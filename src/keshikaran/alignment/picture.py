@@ -93,12 +93,13 @@ class Small:
     Attributes:
         shapes: height and width at each scale.
         spectra: Fourier transforms in a field of zeros, complex64 [scales, FIELD, FIELD / 2 + 1].
-        sums: running sums of values and of squares at each scale, float32 [2, h + 1, w + 1].
+        sums: running sums of values and of squares at each scale, float32
+            [scales, 2, FIELD + 1, FIELD + 1]; beyond the picture they are zero.
     """
 
     shapes: list[tuple[int, int]]
     spectra: np.ndarray
-    sums: list[Float32Array]
+    sums: Float32Array
 
 
 class Picture:
@@ -164,14 +165,13 @@ def _margin(inside: np.ndarray) -> int:
 
 def _small(greys: list[Float32Array]) -> Small:
     fields = np.zeros((len(greys), FIELD, FIELD), dtype=np.float32)
-    sums = []
-    for field, grey in zip(fields, greys, strict=True):
+    sums = np.zeros((len(greys), 2, FIELD + 1, FIELD + 1), dtype=np.float32)
+    for field, running, grey in zip(fields, sums, greys, strict=True):
         height, width = grey.shape
         values = grey - grey.mean()
         field[:height, :width] = values
-        running = np.zeros((2, height + 1, width + 1), dtype=np.float32)
         both = np.stack([values, values * values])
-        np.cumsum(np.cumsum(both, axis=1), axis=2, out=running[:, 1:, 1:])
-        sums.append(running)
+        inside = running[:, 1 : height + 1, 1 : width + 1]
+        np.cumsum(np.cumsum(both, axis=1), axis=2, out=inside)
     shapes = [(grey.shape[0], grey.shape[1]) for grey in greys]
     return Small(shapes, np.fft.rfft2(fields), sums)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import os
 from typing import Literal, Protocol, get_args
 
+from keshikaran.backbones.devices import (
+    CardKind,
+    Device,
+    has_cuda_build,
+    say_once,
+)
 from keshikaran.errors import BackboneError, MissingExtraError
 from keshikaran.types import Float32Array, Precision, UInt8Array
 
@@ -37,8 +42,15 @@ class Engine(Protocol):
 
         Returns:
             One float32 array for each output of the graph, first axis N. An image's numbers
-            do not depend on the images beside it.
+            do not depend on the images beside it; on a card, on how many they are only as far as
+            f32 rounds.
         """
+
+
+def device_of(engine: Engine) -> Device:
+    """Where an engine computes: `cpu` unless it says otherwise."""
+    device: Device = getattr(engine, "device", "cpu")
+    return device
 
 
 def usable_cores() -> int:
@@ -52,6 +64,7 @@ def open_engine(
     model: bytes,
     *,
     engine: EngineName = "auto",
+    device: Device = "auto",
     precision: Precision = "f32",
     streams: int | None = None,
 ) -> Engine:
@@ -59,16 +72,43 @@ def open_engine(
 
     Args:
         model: the ONNX file's bytes.
-        engine: `auto` takes ONNX Runtime where its CUDA build is installed, else OpenVINO where
-            that is, else ONNX Runtime.
-        precision: `bf16` needs a processor with bfloat16 arithmetic, and OpenVINO.
-        streams: side-by-side calls wanted; default: one for each usable processor.
+        engine: on the processor, `auto` takes OpenVINO where that is installed, else ONNX
+            Runtime. A card is always ONNX Runtime's.
+        device: `cuda` and `tensorrt` run on a card or raise; `auto` takes a card where the CUDA
+            build of ONNX Runtime is installed and a card answers, and tells why where none does.
+        precision: `bf16` needs a processor with bfloat16 arithmetic, and OpenVINO; `f16` needs
+            a card.
+        streams: side-by-side calls wanted on the processor; default: one for each usable one.
 
     Raises:
         MissingExtraError: the engine asked for is not installed.
-        BackboneError: the engine cannot run this network or not in this precision.
+        BackboneError: the device, the engine, this network on it or the precision cannot be had.
     """
-    streams = streams or usable_cores()
+    if device in ("cuda", "tensorrt"):
+        return _on_card(model, engine, device, precision)
+    if device == "auto" and engine != "openvino" and precision != "bf16" and has_cuda_build():
+        try:
+            return _on_card(model, engine, "cuda", precision)
+        except BackboneError as error:
+            if precision == "f16":
+                raise
+            say_once(f"Running on the processor: {error.what} ({error.hint})")
+    return _on_processor(model, engine, precision, streams or usable_cores())
+
+
+def _on_card(model: bytes, engine: EngineName, device: CardKind, precision: Precision) -> Engine:
+    if engine == "openvino":
+        msg = f"OpenVINO runs on the processor here, not on {device}."
+        raise BackboneError(msg, "Leave --engine or --device out.")
+    from keshikaran.backbones.card_engine import open_card
+
+    return open_card(model, device, precision)
+
+
+def _on_processor(model: bytes, engine: EngineName, precision: Precision, streams: int) -> Engine:
+    if precision == "f16":
+        msg = "f16 is arithmetic of cards, and none is used."
+        raise BackboneError(msg, "Use --precision f32, or --device cuda.")
     chosen = _choose(engine)
     if chosen == "openvino":
         from keshikaran.backbones.openvino_engine import OpenVinoEngine
@@ -82,17 +122,7 @@ def open_engine(
     return OnnxRuntimeEngine(model, streams=streams)
 
 
-def _has_gpu_build() -> bool:
-    try:
-        importlib.metadata.version("onnxruntime-gpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
 def _choose(engine: EngineName) -> Literal["openvino", "onnxruntime"]:
-    if engine == "auto" and _has_gpu_build():
-        return "onnxruntime"
     if engine != "onnxruntime" and importlib.util.find_spec("openvino"):
         return "openvino"
     if engine == "openvino":

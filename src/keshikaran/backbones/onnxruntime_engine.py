@@ -1,4 +1,4 @@
-"""ONNX Runtime: where OpenVINO does not run, on CUDA cards, and as second opinion in tests."""
+"""ONNX Runtime on the processor: where OpenVINO does not run, and as second opinion in tests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import onnxruntime
 from keshikaran.errors import BackboneError
 from keshikaran.types import Float32Array, Precision, UInt8Array
 
-# TF32 rounds factors to 10 bits: f32 is to mean f32 on every machine.
-_PROVIDERS: tuple[tuple[str, dict[str, str]], ...] = (
-    ("CUDAExecutionProvider", {"use_tf32": "0"}),
-    ("CPUExecutionProvider", {}),
-)
-
 _EXTERNAL_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
-def usable_providers() -> list[tuple[str, dict[str, str]]]:
-    """CUDA first where this build of ONNX Runtime has it, then the CPU."""
-    there = onnxruntime.get_available_providers()
-    return [(name, settings) for name, settings in _PROVIDERS if name in there]
+def session_options() -> onnxruntime.SessionOptions:
+    """One thread a call, errors only, and no weights from other files."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A second lock: `read_graph` has refused weights in other files, and here they would be
+    # looked for below a place that can hold none.
+    options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
+    return options
 
 
 class OnnxRuntimeEngine:
@@ -37,21 +37,15 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    device = "cpu"
     precision: Precision = "f32"
     batch_size = 1
 
     def __init__(self, model: bytes, *, streams: int) -> None:
         self.streams = streams
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A second lock: `read_graph` has refused weights in other files, and here they would be
-        # looked for below a place that can hold none.
-        options.add_session_config_entry(_EXTERNAL_FOLDER, os.devnull)
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=usable_providers()
+                model, session_options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # its exceptions share no public base class
             msg = f"ONNX Runtime cannot run this network: {str(error).splitlines()[0][:200]}"

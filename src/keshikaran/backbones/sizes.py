@@ -52,6 +52,18 @@ def check_sizes(model: ModelProto, input_name: str, file_bytes: int) -> None:
         _check_output(value.name, declared[value.name], _shape(value))
 
 
+def largest_value_bytes(model: ModelProto, input_name: str) -> int:
+    """Bytes of the largest value that a network makes of one image.
+
+    Args:
+        model: passed `check_sizes`.
+        input_name: its one input.
+    """
+    light = _without_large_weights(model, input_name)
+    inferred = onnx.shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
+    return max(_sizes(inferred.graph).values(), default=0)
+
+
 def _check_output(name: str, declared: list[int], computed: list[int]) -> None:
     """A declared size of 0 is a free one; the first is the number of images."""
     same = len(declared) == len(computed) and all(

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keshikaran.backbones import EngineName
+from keshikaran.backbones import Device, EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
 from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
+    DeviceOption,
     IsolationOption,
     JsonOption,
     MediaDirOption,
@@ -48,6 +49,7 @@ def evaluate_command(
     media_dir: MediaDirOption = None,
     model: ModelOption = None,
     engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
+    device: DeviceOption = "auto",
     isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -57,15 +59,16 @@ def evaluate_command(
     if not sources and (positive or media_dir is not None):
         msg = "--positive and --media-dir change nothing without images."
         raise UsageError(msg, "Name a folder, or leave them out for the workspace's test images.")
+    how = _How(engine, device, isolation)
     if sources:
         path = model or model_in_use(workspace)
-        found = _on_sources(path, sources, positive or [], media_dir, engine, isolation)
+        found = _on_sources(path, sources, positive or [], media_dir, how)
         _tell(found.evaluation, _folder_facts(found), as_json=as_json)
         undecided = found.undecided
     else:
         existing_workspace(workspace)
         path = model or model_in_use(workspace)
-        judged = _on_workspace(path, workspace, engine, isolation)
+        judged = _on_workspace(path, workspace, how)
         _tell(judged.evaluation, {"foreign": judged.foreign}, as_json=as_json)
         undecided = len(judged.features.refused)
         if judged.foreign:
@@ -77,33 +80,41 @@ def evaluate_command(
         raise typer.Exit(PARTLY)
 
 
+@dataclass(frozen=True)
+class _How:
+    """What runs the model, and where images are decoded."""
+
+    engine: EngineName
+    device: Device
+    isolation: Isolation
+
+
 def _on_sources(
     path: Path,
     sources: list[str],
     positives: list[str],
     media_dir: Path | None,
-    engine: EngineName,
-    isolation: Isolation,
+    how: _How,
 ) -> FolderEvaluation:
     from keshikaran.evaluating import evaluate_sources
     from keshikaran.ingest import resolve_sources
     from keshikaran.predictor import Predictor
 
     found = resolve_sources(sources, positives=positives, media_dir=media_dir)
-    with Predictor.load(path, engine=engine, isolation=isolation) as predictor:
+    with Predictor.load(
+        path, engine=how.engine, device=how.device, isolation=how.isolation
+    ) as predictor:
         return evaluate_sources(predictor, found, TerminalProgress())
 
 
-def _on_workspace(
-    path: Path, workspace: Path | None, engine: EngineName, isolation: Isolation
-) -> Judgement:
+def _on_workspace(path: Path, workspace: Path | None, how: _How) -> Judgement:
     from keshikaran.bundle import read_bundle
     from keshikaran.judging import judge
     from keshikaran.preparation import open_bundle_tools
     from keshikaran.training_run import TrainingOptions
 
     bundle = read_bundle(path)
-    options = replace(TrainingOptions(), engine=engine, isolation=isolation)
+    options = TrainingOptions(engine=how.engine, device=how.device, isolation=how.isolation)
     with open_bundle_tools(existing_workspace(workspace), bundle, options) as tools:
         return judge(tools, bundle, path.name, TerminalProgress())
 
@@ -129,7 +140,10 @@ def evaluation_lines(evaluation: EvaluationReport) -> Iterator[str]:
     test, operating = evaluation.test, evaluation.operating
     yield f"{'images':<22} {test.images:>9,}  of which {test.positives:,} objectionable"
     yield f"{'prevalence':<22} {evaluation.prevalence:>9.4f}"
-    for name in ("roc_auc", "average_precision", "ece", "log_loss", "brier_score"):
+    debiased = evaluation.intervals.get("ece_debiased")
+    yield _row("calibration error", debiased, None if debiased is None else debiased.value)
+    yield f"{'  plain':<22}    {evaluation.calibration_words()}"
+    for name in ("roc_auc", "average_precision", "log_loss", "brier_score"):
         yield _row(name.replace("_", " "), evaluation.intervals.get(name), getattr(test, name))
     for item in evaluation.recall_at:
         few = "" if item.supported else f"  (needs {item.needed:,} acceptable images)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
     AcceptOption,
     BackboneOption,
+    DeviceOption,
     IsolationOption,
     JsonOption,
     WorkspaceOption,
@@ -27,11 +28,11 @@ from keshikaran.cli.options import (
 from keshikaran.cli.ray_options import RayOptions, refuse_isolation_off, say_machines
 from keshikaran.errors import UsageError
 from keshikaran.pixels import ResizeMode
-from keshikaran.store import Workspace
 from keshikaran.types import Precision
 
 if TYPE_CHECKING:
-    from keshikaran.scale.featurizing import Featurized
+    from keshikaran.preparation import Tools
+    from keshikaran.scale.featurizing import Featurized, FeaturizeRequest
     from keshikaran.training_run import TrainingOptions
 
 _SHOWN = 10
@@ -50,20 +51,25 @@ def featurize_command(
     ] = None,
     backbone: BackboneOption = DEFAULT_BACKBONE,
     precision: Annotated[
-        Precision, typer.Option(help="f32 is exact everywhere; bf16 is about twice as fast.")
+        Precision,
+        typer.Option(help="f32 is exact everywhere; bf16 is for processors, f16 for cards."),
     ] = "f32",
     resize: Annotated[
         ResizeMode, typer.Option(help="How images get the backbone's shape.")
     ] = "crop",
     engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
+    device: DeviceOption = "auto",
+    everything: Annotated[
+        bool, typer.Option("--all", help="All stored images, not only the labelled ones.")
+    ] = False,
     isolation: IsolationOption = "process",
     accept: AcceptOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the features of all stored images ahead, here or on many machines."""
+    """Compute the features that training needs, and say what bounds the rate."""
     need_training("Featurizing")
-    from keshikaran.scale.featurizing import FeaturizeRequest, featurize_on
+    from keshikaran.scale.featurizing import FeaturizeRequest
     from keshikaran.training_run import TrainingOptions
 
     options = TrainingOptions(
@@ -71,6 +77,7 @@ def featurize_command(
         resize_mode=resize,
         precision=precision,
         engine=engine,
+        device=device,
         isolation=isolation,
         accept=formats_of(accept),
     )
@@ -79,45 +86,76 @@ def featurize_command(
         if sources:
             msg = "Sources are featurized with --ray only; without it, stored images are."
             raise UsageError(msg, "Import them first, or add --ray local.")
-        done = _here(existing_workspace(workspace), options)
+        refused = _here(workspace, options, everything=everything, as_json=as_json)
     else:
-        refuse_isolation_off(isolation)
-        place = open_workspace(workspace) if sources else existing_workspace(workspace)
-        parts = (tuple(sources or ()), ray.shards, ray.images_per_task)
+        parts = (tuple(sources or ()), ray.shards, ray.images_per_task, everything)
         request = FeaturizeRequest(cluster, *parts)
-        done = featurize_on(place, request, options, TerminalProgress())
+        refused = _far(workspace, request, options, as_json=as_json)
+    if refused:
+        raise typer.Exit(PARTLY)
+
+
+def _here(
+    workspace: Path | None, options: TrainingOptions, *, everything: bool, as_json: bool
+) -> int:
+    """On this machine; returns how many images cannot be decoded."""
+    from keshikaran.preparation import open_tools
+
+    with open_tools(existing_workspace(workspace), options) as tools:
+        facts, words = _fill(tools, everything=everything)
+    if as_json:
+        result(json.dumps(facts))
+    else:
+        result(f"{facts['images']:,} images, {facts['cached']:,} of them done before: {words}")
+        say(f"Next: keshikaran train{workspace_words(workspace)}")
+    if facts["undecodable"]:
+        say(f"{facts['undecodable']:,} images cannot be decoded.")
+    return int(facts["undecodable"])
+
+
+def _fill(tools: Tools, *, everything: bool) -> tuple[dict[str, Any], str]:
+    """Compute what the cache lacks; figures for machines, and the rate in words."""
+    from keshikaran.featurize import fill_cache, rate_words
+
+    store = tools.store
+    labelled = (image.image_id for image in store.labels.images())
+    wanted = sorted(set(store.image_ids() if everything else labelled))
+    done = fill_cache(store, tools.cache, tools.featurizer, wanted, TerminalProgress())
+    refused = tools.cache.refusals(wanted, tools.featurizer.recipe.pixel_contract) | done.passing
+    rate = done.images / done.seconds if done.images else None
+    facts: dict[str, Any] = {
+        "images": len(wanted),
+        "cached": len(wanted) - done.images,
+        "undecodable": len(refused),
+        "seconds": round(done.seconds, 4),
+        "images_per_s": None if rate is None else round(rate, 2),
+        "bound": None if done.rates is None else done.rates.to_dict(),
+    }
+    return facts, rate_words(rate, done.rates)
+
+
+def _far(
+    workspace: Path | None, request: FeaturizeRequest, options: TrainingOptions, *, as_json: bool
+) -> int:
+    """On many machines; returns how many images have no features.
+
+    Raises:
+        UsageError: an option has no effect, or cannot be had there.
+    """
+    from keshikaran.scale.featurizing import featurize_on
+
+    refuse_isolation_off(options.isolation)
+    if request.sources and request.everything:
+        msg = "--all changes nothing where sources are named."
+        raise UsageError(msg, "Leave it out.")
+    named = bool(request.sources)
+    place = open_workspace(workspace) if named else existing_workspace(workspace)
+    done = featurize_on(place, request, options, TerminalProgress())
     if as_json:
         result(json.dumps(done.to_dict()))
     else:
         _show(done, workspace)
-    if done.refused:
-        raise typer.Exit(PARTLY)
-
-
-def _here(place: Workspace, options: TrainingOptions) -> Featurized:
-    """On this machine, without Ray."""
-    from keshikaran.featurize import fill_cache
-    from keshikaran.preparation import open_tools
-    from keshikaran.scale.featurizing import Featurized
-
-    with open_tools(place, options) as tools:
-        wanted = tools.store.image_ids()
-        before = len(tools.cache.refusals(wanted))
-        parts = (tools.store, tools.cache, tools.featurizer)
-        filled = fill_cache(*parts, wanted, TerminalProgress())
-        refused = tools.cache.refusals(wanted) | filled.passing
-    return Featurized(
-        images=len(wanted),
-        cached=len(wanted) - filled.images - before,
-        added=filled.images - len(refused) + before,
-        elsewhere=0,
-        refused=len(refused),
-        refusals=tuple((name, why.reason, why.detail) for name, why in sorted(refused.items())),
-        tasks=0,
-        reused=0,
-        shards="",
-        seconds=round(filled.seconds, 3),
-    )
+    return done.refused
 
 
 def _show(done: Featurized, workspace: Path | None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keshikaran.cli.options import (
     AcceptOption,
+    DeviceOption,
     IsolationOption,
     MemoryOption,
     ModelEngineOption,
@@ -31,6 +32,7 @@ class ModelOptions:
     model: ModelOption = None
     precision: ModelPrecisionOption = None
     engine: ModelEngineOption = "auto"
+    device: DeviceOption = "auto"
     isolation: IsolationOption = "process"
     accept: AcceptOption = None
     signature: SignatureOption = None
@@ -67,6 +69,7 @@ class ModelOptions:
         return Predictor.load(
             path,
             engine=self.engine,
+            device=self.device,
             precision=self.precision,
             isolation=self.isolation,
             limits=limits_with(self.accept),

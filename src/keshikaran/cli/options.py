@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from keshikaran.backbones import EngineName
+from keshikaran.backbones import Device, EngineName
 from keshikaran.cli.console import printable
 from keshikaran.errors import MissingExtraError, StoreError, UsageError
 from keshikaran.pixels import FORMATS, ImageFormat, Limits
@@ -125,6 +125,13 @@ ModelPrecisionOption = Annotated[
     typer.Option(help="Default: the one the model was made in.", show_default=False),
 ]
 ModelEngineOption = Annotated[EngineName, typer.Option(help="What runs the model.")]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        help="Where networks run: cuda and tensorrt are an NVIDIA card or an error; auto is a card"
+        " where the extra cuda is installed and one answers."
+    ),
+]
 MemoryOption = Annotated[
     Path | None,
     typer.Option(

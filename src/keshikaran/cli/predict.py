@@ -109,6 +109,7 @@ def _request(
         tuple(_given(images)),
         ray.shards,
         options.engine,
+        options.device,
         options.precision,
         limits_with(options.accept),
         options.check,

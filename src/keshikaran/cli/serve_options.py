@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from keshikaran.web.settings import ServerSettings
 
 _MIB = 1024 * 1024
-_REQUEST_MIB = 32
+_REQUEST_MIB = 21
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,14 @@ class ListenOptions:
             show_default=False,
         ),
     ] = None
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name that requests may ask for, besides localhost. Repeat for several.",
+            show_default=False,
+        ),
+    ] = None
     drain_s: Annotated[
         float, typer.Option(help="How long /readyz says no before the port closes.")
     ] = 1.0
@@ -49,7 +57,7 @@ class LimitOptions:
     max_mib: Annotated[int, typer.Option(min=1, help="Size of an image file.")] = 20
     body_memory_mib: Annotated[
         int, typer.Option(min=2, help="Uploads in memory, all together.")
-    ] = 64
+    ] = 22
     max_parts: Annotated[int, typer.Option(min=1, help="Image files in one request.")] = 16
     queue: Annotated[int, typer.Option(min=1, help="Images that wait or are at work.")] = 32
     cache: Annotated[int, typer.Option(min=0, help="Answers to remember.")] = 0
@@ -70,19 +78,22 @@ def settings_of(listen: ListenOptions, limits: LimitOptions) -> ServerSettings:
     Raises:
         UsageError: they make no sense together.
     """
+    from keshikaran.web.budget import for_large
     from keshikaran.web.settings import ServerSettings
 
+    memory = limits.body_memory_mib * _MIB
     return ServerSettings(
         host=listen.host,
         port=listen.port,
         token_file=listen.token_file,
         admin_token_file=listen.admin_token_file,
+        allowed_hosts=tuple(listen.allowed_host or ()),
         proxies=tuple(listen.proxy or ()),
         drain_s=listen.drain_s,
         max_body_bytes=limits.max_mib * _MIB,
-        max_request_bytes=min(max(_REQUEST_MIB, limits.max_mib), limits.body_memory_mib) * _MIB,
+        max_request_bytes=min(max(_REQUEST_MIB, limits.max_mib) * _MIB, for_large(memory)),
         max_parts=min(limits.max_parts, limits.queue),
-        body_memory_bytes=limits.body_memory_mib * _MIB,
+        body_memory_bytes=memory,
         max_waiting=limits.queue,
         cache_size=limits.cache,
         drift_window=limits.drift_window,

@@ -22,7 +22,7 @@ from keshikaran.store import LabelEvent
 from keshikaran.types import KnownImage, Label
 
 _SHOWN = 4
-_WIDTH = 12
+_WIDTH = 14
 _WORDS: dict[Label | None, str] = {0: "acceptable", 1: "objectionable", None: "none"}
 
 
@@ -62,6 +62,8 @@ def dossier_lines(found: Dossier) -> Iterator[str]:
     yield from _section("sources", _first(sources))
     yield from _section("label", [_label_words(found), *map(_event_words, found.history[-8:])])
     yield from _section("copies", _copy_words(found))
+    if found.suspects:
+        yield from _section("may be copies", _first(tuple(map(_suspect_words, found.suspects))))
     yield from _section("split", [_split_words(found)])
     scores = [
         f"{'-' if one.score is None else f'{one.score:.4f}':<6}  {one.verdict:<9}  {one.model_id}"
@@ -114,6 +116,11 @@ def _copy_words(found: Dossier) -> list[str]:
         return ["none known"]
     lines = (f"{twin.image_id[:12]}  {_twin_words(twin)}" for twin in found.twins)
     return [f"group {found.group[:12]}, {len(found.twins) + 1} images", *_first(tuple(lines))]
+
+
+def _suspect_words(twin: Twin) -> str:
+    words = _twin_words(twin) if twin.turn else f"{_twin_words(twin)}too plain to compare"
+    return f"{twin.image_id[:12]}  {words}"
 
 
 def _twin_words(twin: Twin) -> str:

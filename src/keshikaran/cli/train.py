@@ -15,6 +15,7 @@ from keshikaran.cli.options import (
     AcceptOption,
     BackboneOption,
     BalanceOption,
+    DeviceOption,
     IsolationOption,
     JsonOption,
     MediaDirOption,
@@ -59,7 +60,10 @@ def train_command(
     rehash: RehashOption = False,
     backbone: BackboneOption = DEFAULT_BACKBONE,
     precision: Annotated[
-        Precision, typer.Option(help="f32 is exact everywhere; bf16 is about twice as fast.")
+        Precision,
+        typer.Option(
+            help="f32 is exact everywhere; bf16 is about twice as fast; f16 is for cards."
+        ),
     ] = "f32",
     resize: Annotated[
         ResizeMode, typer.Option(help="How images get the backbone's shape.")
@@ -69,6 +73,7 @@ def train_command(
         typer.Option(help="Exact logistic regression, or ten epochs of Adam for comparison."),
     ] = "exact",
     engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
+    device: DeviceOption = "auto",
     scheme: SchemeOption = None,
     salt: SaltOption = "",
     balance: BalanceOption = False,
@@ -92,6 +97,7 @@ def train_command(
         resize_mode=resize,
         precision=precision,
         engine=engine,
+        device=device,
         recipe=recipe,
         split=chosen_scheme(scheme, salt, balance=balance, guard=not no_guard),
         policy=chosen_policy(policy, workspace, positive or ()),
@@ -133,7 +139,7 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     result("")
     result(f"{'test ROC AUC':<18} {test.roc_auc:.4f}")
     result(f"{'average precision':<18} {test.average_precision:.4f}")
-    result(f"{'calibration error':<18} {test.ece:.4f}")
+    result(f"{'calibration error':<18} {done.evaluation.calibration_words()}")
     result(f"{'prevalence':<18} {done.manifest.prevalence:.4f}")
     result(f"{'block from':<18} {done.manifest.thresholds.block:.4f}")
     result(f"{'review from':<18} {done.manifest.thresholds.review:.4f}")
@@ -145,8 +151,7 @@ def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
     say_promises(done)
     result(f"{'model':<18} {done.model_path}")
     result(f"{'report':<18} {done.report_path}")
-    rate = done.features.images_per_s
-    words = f"{rate:,.0f} images/s" if rate else "all features were cached"
+    words = done.features.rate_words()
     total, fit = done.timing_s["total"], done.timing_s["fit"]
     say(f"Done in {total:.1f} s ({words}), of which the fit took {fit:.1f} s ({fit / total:.0%}).")
 

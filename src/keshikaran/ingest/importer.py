@@ -17,6 +17,7 @@ from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits, read_header
 from keshikaran.store import Fingerprint, ImageRecord, SourceEntry, Store
 from keshikaran.types import ImageId, Label, Progress, Refusal, SilentProgress
 
+_FIRST_BATCH = 16  # small, and each twice the one before: who waits for images begins early
 _BATCH = 256
 _HELD_BYTES = 128 * 1024 * 1024  # of streamed entries that wait for a thread
 
@@ -118,6 +119,7 @@ def import_source(
     recogniser = Recogniser(store, source.root, limits, rehash=rehash)
     reports: list[ImportReport] = []
     batch = _Batch()
+    room = min(_FIRST_BATCH, _BATCH)
 
     def commit() -> None:
         report = _commit(store, source.root, batch, who)
@@ -139,9 +141,9 @@ def import_source(
             elif isinstance(result, Refusal):
                 batch.refusals.append(result)
             task.advance()
-            if len(batch) >= _BATCH:
+            if len(batch) >= room:
                 commit()
-                batch = _Batch()
+                batch, room = _Batch(), min(2 * room, _BATCH)
         commit()
         recogniser.flush()
     total = _sum(reports)

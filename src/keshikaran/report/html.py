@@ -189,8 +189,12 @@ def _figure_rows(evaluation: EvaluationReport) -> list[tuple[str, str, str, str]
         return "–" if value is None else f"{value:.4f}"
 
     rows = []
+    debiased = evaluation.intervals.get("ece_debiased")
     for name in _FIGURES:
         found = evaluation.intervals.get(name)
+        if name == "ece" and debiased is not None:
+            interval = f"{debiased.low:.4f} to {debiased.high:.4f}"
+            rows.append(("calibration error (ece debiased)", "–", words(debiased.value), interval))
         rows.append(
             (
                 name.replace("_", " "),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +10,10 @@ import numpy as np
 from keshikaran.hashing import write_error
 from keshikaran.inert import printable
 from keshikaran.metrics import compute_curves
-from keshikaran.pixels import encode_png
-from keshikaran.principal import principal_directions
 from keshikaran.report.content import ReportContent
 from keshikaran.report.gallery import places
-from keshikaran.types import Float32Array, UInt8Array
+from keshikaran.report.projection import write_projection
+from keshikaran.types import Float32Array
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -25,8 +21,6 @@ if TYPE_CHECKING:
 _CLASSES = ("acceptable", "objectionable")
 _EDGES = np.linspace(0.0, 1.0, 21)
 _ROC_STEPS = 200
-_DIRECTIONS = 50
-_MOST_PROJECTED = 2_000  # as the sprite of 40 × 40 tiles must stay below 8,192 pixels, and quick
 
 
 def write_tensorboard_run(
@@ -52,7 +46,7 @@ def write_tensorboard_run(
             _write_reliability(writer, content)
             _write_errors(writer, content)
             if features is not None:
-                _write_projection(writer, folder, content, features)
+                write_projection(folder, content, features)
             settings = {name: printable(value) for name, value in content.settings.items()}
             rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in settings.items())
             writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}")
@@ -103,6 +97,7 @@ def _write_reliability(writer: SummaryWriter, content: ReportContent) -> None:
         if found is None:
             continue
         writer.add_scalar(f"calibration/{name}/ece", found.ece, 0)
+        writer.add_scalar(f"calibration/{name}/ece_by_chance", found.ece_by_chance, 0)
         for item in found.reliability:
             step = round(1000 * item.mean_score)
             if item.observed.value is not None:
@@ -126,56 +121,6 @@ def _write_errors(writer: SummaryWriter, content: ReportContent) -> None:
         said = _CLASSES[place.label]
         tag = f"errors/{number:02d} {place.score:.4f} labelled {said} {place.image_id[:16]}"
         writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), 0)
-
-
-def _write_projection(
-    writer: SummaryWriter, folder: Path, content: ReportContent, features: Float32Array
-) -> None:
-    """Test images in space, as far as 50 directions tell them apart: the projector shows three."""
-    evaluation, pictures = content.evaluation, content.pictures
-    test = evaluation.test_set
-    if len(test.image_ids) > _MOST_PROJECTED:
-        rows = np.linspace(0, len(test.image_ids) - 1, _MOST_PROJECTED).astype(np.int64)
-    else:
-        rows = np.arange(len(test.image_ids))
-    ids = [test.image_ids[row] for row in rows]
-    metadata = [
-        [image_id[:16], _CLASSES[test.y_true[row]], f"{test.y_score[row]:.4f}",
-         printable(pictures[image_id].place if image_id in pictures else image_id)]
-        for row, image_id in zip(rows.tolist(), ids, strict=True)
-    ]  # fmt: skip
-    tiles = [pictures[image_id].tile if image_id in pictures else None for image_id in ids]
-    shape = next((tile.shape for tile in tiles if tile is not None), None)
-    drawn = sprite = None
-    if shape is not None:
-        blank = np.full(shape, 128, dtype=np.uint8)
-        drawn = np.stack([blank if tile is None else tile for tile in tiles])
-        sprite = drawn.transpose(0, 3, 1, 2).astype(np.float32) / 255
-    header = ["id", "label", "score", "place"]
-    shown = features[rows]
-    projected, _, _ = principal_directions(shown - shown.mean(axis=0), _DIRECTIONS)
-    # It prints to stdout when the folder is there, which it is after two runs in one second.
-    with redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
-        writer.add_embedding(projected, metadata, sprite, tag="test", metadata_header=header)
-    if drawn is not None:
-        _write_sprite(folder / "00000" / "test" / "sprite.png", drawn)
-
-
-def _write_sprite(path: Path, tiles: UInt8Array) -> None:
-    """Tiles row by row in a square of gray, over the file that tensorboardX wrote.
-
-    It leaves what memory happened to hold where no tile is, and may warn of an overflow there.
-
-    Args:
-        path: the file.
-        tiles: uint8 [n, side, side, 3].
-    """
-    across = math.ceil(math.sqrt(len(tiles)))
-    side = tiles.shape[1]
-    sheet = np.full((across**2, side, side, 3), 128, dtype=np.uint8)
-    sheet[: len(tiles)] = tiles
-    rows = sheet.reshape(across, across, side, side, 3).swapaxes(1, 2)
-    path.write_bytes(encode_png(rows.reshape(across * side, across * side, 3)))
 
 
 def _cell(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from keshikaran.backbones import Backbone, EngineName, load_backbone, open_engine
+from keshikaran.backbones import Backbone, EngineName, device_of, load_backbone, open_engine
 from keshikaran.pixels import DEFAULT_LIMITS
 from keshikaran.scale.cluster import Cluster, need_ray
 from keshikaran.scale.listing import list_sources
@@ -31,12 +31,14 @@ class FeaturizeRequest:
         shards: where shards are written and stay; None for a folder of the workspace, from which
             they go once their features are in the cache.
         task_size: images to a task, on average at most.
+        everything: all images of the store, not only the labelled ones.
     """
 
     cluster: Cluster
     sources: tuple[str, ...] = ()
     shards: str | None = None
     task_size: int = PIECES_PER_TASK
+    everything: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,16 @@ def featurize_on(
 
 def _settings(backbone: Backbone, options: TrainingOptions, store: Store) -> Settings:
     engine = open_engine(
-        backbone.model, engine=options.engine, precision=options.precision, streams=1
+        backbone.model,
+        engine=options.engine,
+        device=options.device,
+        precision=options.precision,
+        streams=1,
     )
     return Settings(
         shards="",
         engine=cast("EngineName", engine.name),
+        device=device_of(engine),
         precision=options.precision,
         streams=1,
         formats=tuple(sorted(DEFAULT_LIMITS.formats | options.accept | store.formats())),
@@ -142,6 +149,7 @@ def _purpose(recipe: FeatureRecipe, settings: Settings) -> dict[str, Any]:
         "precision": recipe.precision,
         "resize": recipe.resize_mode,
         "engine": settings.engine,
+        "device": settings.device,
         "formats": settings.formats,
     }
 
@@ -165,7 +173,9 @@ def _tasks(
     """The work, and what needs none."""
     if request.sources:
         return list_sources(request.sources, purpose, size=request.task_size).tasks, _Known()
-    stored = target.store.image_ids()
+    store = target.store
+    labelled = (image.image_id for image in store.labels.images())
+    stored = sorted(set(store.image_ids() if request.everything else labelled))
     missing = target.cache.missing(target.recipe, stored)
     refusals = target.cache.refusals(stored, target.recipe.pixel_contract)
     listed = tuple((name, why.reason, why.detail) for name, why in sorted(refusals.items()))

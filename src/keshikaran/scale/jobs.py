@@ -129,6 +129,7 @@ def _engine(settings: Settings, model: bytes) -> Engine:
     return open_engine(
         model,
         engine=settings.engine,
+        device=settings.device,
         precision=settings.precision,
         streams=settings.streams,
     )

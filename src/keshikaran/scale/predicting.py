@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from keshikaran.backbones import Engine, EngineName, open_engine
+from keshikaran.backbones import Engine, EngineName, device_of, open_engine
+from keshikaran.backbones.devices import Device
 from keshikaran.bundle import Bundle, check_self_test, read_bundle
 from keshikaran.errors import BackboneError
 from keshikaran.pixels import DEFAULT_LIMITS, Limits
@@ -33,6 +34,7 @@ class PredictRequest:
         sources: addresses of images and archives.
         shards: where shards are written and stay.
         engine: what runs the model.
+        device: where it runs; `auto` is settled on this machine.
         precision: None takes the model's own where this machine has it, else f32.
         limits: what an image file may ask for.
         signature: who must have signed the model; None asks for no signature.
@@ -44,6 +46,7 @@ class PredictRequest:
     sources: tuple[str, ...]
     shards: str
     engine: EngineName = "auto"
+    device: Device = "auto"
     precision: Precision | None = None
     limits: Limits = DEFAULT_LIMITS
     signature: SignatureCheck | None = None
@@ -121,6 +124,7 @@ def _settings(bundle: Bundle, request: PredictRequest) -> Settings:
     return Settings(
         shards=absolute(request.shards),
         engine=cast("EngineName", engine.name),
+        device=device_of(engine),
         precision=engine.precision,
         streams=1,
         formats=tuple(sorted(request.limits.formats)),
@@ -132,7 +136,13 @@ def _opened(bundle: Bundle, request: PredictRequest) -> Engine:
     own = bundle.manifest.precision
 
     def opened(precision: Precision) -> Engine:
-        return open_engine(bundle.model, engine=request.engine, precision=precision, streams=1)
+        return open_engine(
+            bundle.model,
+            engine=request.engine,
+            device=request.device,
+            precision=precision,
+            streams=1,
+        )
 
     if request.precision is not None:
         return opened(request.precision)
@@ -150,6 +160,7 @@ def _listed(bundle: Bundle, settings: Settings, request: PredictRequest) -> List
         "digest": hashlib.sha256(bundle.model).hexdigest(),
         "precision": settings.precision,
         "engine": settings.engine,
+        "device": settings.device,
         "formats": settings.formats,
     }
     return list_sources(request.sources, purpose, size=request.task_size)

@@ -151,7 +151,7 @@ def _pool(ray: Any, order: Order, tasks: int) -> tuple[int, dict[str, float]]:  
     """How many workers, and what each of them needs."""
     there = ray.cluster_resources()
     cores, cards = int(there.get("CPU", 0)), int(there.get("GPU", 0))
-    if order.settings.engine == "onnxruntime" and cards:
+    if order.settings.device != "cpu" and cards:
         most, each = cards, {"num_cpus": max(1.0, cores // cards), "num_gpus": 1.0}
     else:
         most, each = cores, {"num_cpus": float(order.settings.streams)}

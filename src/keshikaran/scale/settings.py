@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keshikaran.backbones import EngineName
+from keshikaran.backbones.devices import Device
 from keshikaran.pixels import ImageFormat, Limits, ResizeMode
 from keshikaran.types import Precision
 from keshikaran.version import __version__
@@ -17,6 +18,7 @@ class Settings:
     Attributes:
         shards: where shards go.
         engine: what runs the network; never `auto`, since another engine sums in another order.
+        device: where it runs; never `auto`.
         precision: arithmetic of the network.
         streams: images inferred side by side by a worker, each on one processor.
         formats: kinds of file that are accepted.
@@ -30,6 +32,7 @@ class Settings:
 
     shards: str
     engine: EngineName
+    device: Device
     precision: Precision
     streams: int
     formats: tuple[ImageFormat, ...]

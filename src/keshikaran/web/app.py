@@ -16,6 +16,7 @@ from keshikaran.web.budget import BodyMemory, Lease
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.docs_page import CONTENT_SECURITY_POLICY, docs_page
 from keshikaran.web.edge import NOTES_KEY, Edge
+from keshikaran.web.hosts import HostCheck
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.multipart import Upload, boundary_of, name_from, read_uploads
 from keshikaran.web.page import HEADERS, page_files
@@ -24,6 +25,7 @@ from keshikaran.web.requests import (
     check_encoding,
     check_token,
     declared_length,
+    drop_what_is_here,
     file_in,
     while_there,
 )
@@ -63,7 +65,11 @@ class Api:
         self._tokens = TokenFile(settings.token_file) if settings.token_file else None
         admin = settings.admin_token_file
         self._admins = TokenFile(admin) if admin else None
-        self._memory = BodyMemory(settings.body_memory_bytes, settings.unannounced_memory_bytes)
+        self._memory = BodyMemory(
+            settings.body_memory_bytes,
+            settings.unannounced_memory_bytes,
+            settings.memory_wait_s,
+        )
         self._openapi = openapi.document(settings)
         self._files = page_files(settings)
         routes = [
@@ -78,7 +84,7 @@ class Api:
         ]
         paths = frozenset(route.path for route in routes)
         router = Router(routes, redirect_slashes=False)
-        self.app = Edge(router, figures, paths, settings.send_timeout_s)
+        self.app = Edge(router, figures, paths, settings.send_timeout_s, HostCheck(settings))
 
     def reload_tokens(self) -> None:
         """Read the files of tokens again."""
@@ -101,8 +107,12 @@ class Api:
         declared = declared_length(request)
         limit = self.settings.max_request_bytes if several else self.settings.max_body_bytes
         check_declared(declared, limit)
-        self.service.check_room()
-        with self._memory.lease(announced=declared is not None) as lease:
+        try:
+            self.service.check_room()
+        except RequestRefusedError:
+            await drop_what_is_here(request, declared)
+            raise
+        with self._memory.lease(declared) as lease:
             if several:
                 return await self._predict_several(request, boundary_of(content_type), lease)
             return await self._predict_one(request, lease)
@@ -147,7 +157,7 @@ class Api:
             what = "It was started without tokens for those who may change the model."
             raise RequestRefusedError("forbidden", what, "Send it SIGHUP instead.")
         check_token(request, self._admins)
-        with self._memory.lease(announced=declared_length(request) is not None) as lease:
+        with self._memory.lease(declared_length(request)) as lease:
             body = await read_whole(request.receive, self.settings, lease, _MAX_JSON_BYTES)
         name = file_in(body)
         try:

@@ -7,9 +7,11 @@ import io
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
-from keshikaran.web.budget import Lease
+from keshikaran.web.budget import SMALL_BYTES, Lease
 from keshikaran.web.problems import ClientLeftError, RequestRefusedError
 from keshikaran.web.settings import ServerSettings
+
+_ROUNDS = 8  # of the event loop: read, parse, tell the application, with some to spare
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -31,6 +33,11 @@ class _Pace:
     def next_check(self) -> float:
         """When to look again, on the loop's clock."""
         return min(self._ends, self._window_ends)
+
+    def forgive(self, seconds: float) -> None:
+        """The client was made to wait."""
+        self._ends += seconds
+        self._window_ends += seconds
 
     def count(self, received: int) -> None:
         """Bytes have come."""
@@ -76,7 +83,8 @@ async def pieces(
     Args:
         receive: the request's own, of ASGI.
         settings: pace.
-        lease: where memory is reserved for what is given out.
+        lease: where memory is reserved for what is given out; while there is none, the client
+            is not read from.
         limit: bytes at most.
 
     Raises:
@@ -85,7 +93,11 @@ async def pieces(
     """
     pace = _Pace(settings)
     total = 0
+    loop = asyncio.get_running_loop()
     while True:
+        asked = loop.time()
+        await lease.make_room()
+        pace.forgive(loop.time() - asked)
         message = await _next(receive, pace)
         if message["type"] == "http.disconnect":
             raise ClientLeftError
@@ -98,15 +110,32 @@ async def pieces(
             pace.count(len(piece))
             yield piece
         if not message.get("more_body", False):
+            lease.complete()
+            if total > SMALL_BYTES:
+                await _see_what_follows(receive)
             return
 
 
 async def read_whole(receive: Receive, settings: ServerSettings, lease: Lease, limit: int) -> bytes:
     """The whole body; see `pieces`."""
-    out = io.BytesIO()  # gives its bytes out without a copy
-    async for piece in pieces(receive, settings, lease, limit):
-        out.write(piece)
-    return out.getvalue()
+    with io.BytesIO() as out:  # gives its bytes out without a copy; a refusal keeps none
+        async for piece in pieces(receive, settings, lease, limit):
+            out.write(piece)
+        return out.getvalue()
+
+
+async def _see_what_follows(receive: Receive) -> None:
+    """Let the HTTP server read on for a moment: what is longer than declared costs no decoding.
+
+    Raises:
+        ClientLeftError: more came than was declared, or the client has gone.
+    """
+    waiting = asyncio.ensure_future(receive())
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
+        if waiting.done() and waiting.result()["type"] == "http.disconnect":
+            raise ClientLeftError
+    waiting.cancel()
 
 
 async def _next(receive: Receive, pace: _Pace) -> MutableMapping[str, Any]:

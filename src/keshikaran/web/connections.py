@@ -27,6 +27,8 @@ _WIRE_SPARE_BYTES = 256 * 1024
 _LAST_CALL_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 "
 
+_NOBODY = asyncio.Protocol()
+
 Make = Callable[[dict[str, Any]], asyncio.Protocol]
 """Makes the server's protocol for one connection; its argument goes into each request's state."""
 
@@ -50,6 +52,7 @@ class Guard(asyncio.BufferedProtocol):
         self._phase: Literal["head", "busy", "idle", "closing"] = "head"
         self._body_is_whole = True
         self._received = 0
+        self._unsent: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
         self._client: str | None = None
         self._inner_is_connected = self._answering = self._is_last_call = False
@@ -76,6 +79,11 @@ class Guard(asyncio.BufferedProtocol):
         """Its answer has gone."""
         if self._phase == "busy":
             self._set("idle", self._settings.idle_timeout_s)
+
+    def give_up(self) -> None:
+        """The application has nobody to answer; a refusal of ours is left to be read."""
+        if self._phase != "closing":
+            self.cut_off()
 
     def cut_off(self) -> None:
         """End the connection by a reset: what the client has not taken is kept by nobody."""
@@ -133,8 +141,7 @@ class Guard(asyncio.BufferedProtocol):
         """Forget it."""
         self._stop_timer()
         self._table.leave(self._client)
-        if self._inner_is_connected:
-            self._inner.connection_lost(error)
+        self._let_inner_go(error)
 
     def pause_writing(self) -> None:
         """Pass on that the client reads slowly."""
@@ -155,12 +162,24 @@ class Guard(asyncio.BufferedProtocol):
             what = "These bytes are no HTTP/1.1 request."
             data = self._table.refuse("bad_request", what, "Send one.").raw()
             self._body_is_whole = False
-        self.transport.write(data)
+            # Whoever sends more than was declared gets no work done for what came before.
+            self._loop.call_soon(self._let_inner_go)
+        # Head and body of an answer come one after the other: together they cost one call of the
+        # system, and the client is woken once.
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(data)
+
+    def _send(self) -> None:
+        if self._unsent:
+            self.transport.write(b"".join(self._unsent))
+            self._unsent.clear()
 
     def close(self) -> None:
         """Close at once, or with a moment's patience where the client may still be sending."""
         if self._phase == "closing":
             return
+        self._send()
         if self._table.stopping and self._phase != "busy" and not self._is_last_call:
             # A request may be on its way already: it is answered, as the last.
             self._is_last_call = True
@@ -207,11 +226,25 @@ class Guard(asyncio.BufferedProtocol):
             self._refuse(self._table.refuse("headers_too_large", limit, "Send fewer headers."))
 
     def _refuse(self, refusal: RequestRefusedError) -> None:
+        self._send()
         self.transport.write(refusal.raw())
         self._linger()
 
+    def _let_inner_go(self, error: Exception | None = None) -> None:
+        """For the server's protocol the connection has ended.
+
+        It holds what it has read of a body. We hold it, and it us: only the collector of such
+        circles would find it, long after.
+        """
+        if self._inner_is_connected:
+            self._inner_is_connected = False
+            self._inner.connection_lost(error)
+            self._inner = _NOBODY
+
     def _linger(self) -> None:
         self._set("closing", self._settings.linger_s)
+        if not self._table.stopping:  # at the end, the server waits for those it knows of
+            self._loop.call_soon(self._let_inner_go)
         self.transport.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from keshikaran.web.connections import STATE_KEY, Guard
+from keshikaran.web.hosts import HostCheck
 from keshikaran.web.log import LOGGER, note
 from keshikaran.web.metrics import REJECTIONS, Metrics
 from keshikaran.web.problems import SAFE_HEADERS, ClientLeftError, RequestRefusedError
@@ -34,12 +35,18 @@ class Edge:
         metrics: told of every request.
         routes: the paths that exist; others are counted as `other`.
         send_timeout_s: how long a client may take to take an answer.
+        hosts: which names may be asked for.
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, routes: frozenset[str], send_timeout_s: float
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        routes: frozenset[str],
+        send_timeout_s: float,
+        hosts: HostCheck,
     ) -> None:
-        self._app, self._metrics = app, metrics
+        self._app, self._metrics, self._hosts = app, metrics, hosts
         self._routes, self._send_timeout_s = routes, send_timeout_s
         self.draining = False
 
@@ -62,6 +69,7 @@ class Edge:
     async def _answer(self, exchange: _Exchange) -> str:
         """Returns the code of the problem, or nothing."""
         try:
+            self._hosts.check(exchange.scope["headers"])
             await self._app(exchange.scope, exchange.receive, exchange.send)
         except RequestRefusedError as refusal:
             return await exchange.refuse(refusal)
@@ -154,7 +162,7 @@ class _Exchange:
     def cut_off(self) -> None:
         """End the connection where no answer, or half of one, can follow."""
         if self.guard is not None:
-            self.guard.cut_off()
+            self.guard.give_up()
 
     def end(self) -> None:
         if self.guard is not None:

@@ -90,8 +90,12 @@ async def read_uploads(
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:
+        reader.forget()
         why = f"it cannot be read: {error}"
         raise _bad(why) from error
+    except BaseException:
+        reader.forget()
+        raise
     if not reader.complete:
         raise _bad("it ends before its closing boundary")
     if not reader.uploads:
@@ -152,6 +156,11 @@ class _Reader:
 
     def end(self) -> None:
         self.complete = True
+
+    def forget(self) -> None:
+        """Keep nothing: whoever looks at a refusal holds on to all that led to it."""
+        self._part.data.close()
+        self.uploads.clear()
 
 
 def _clean(name: bytes) -> str:

@@ -23,7 +23,7 @@ _PLAIN: dict[Any, str] = {
 }
 _ANY_REQUEST = (
     *("bad_request", "request_timeout", "too_many_connections", "headers_too_large"),
-    *("internal", "server_full"),
+    *("wrong_host", "internal", "server_full"),
 )
 _BODY = ("too_large", "length_required", "memory_full")
 _PREDICT = ("unauthorized", "unsupported_media_type", "bad_multipart", *_BODY, "queue_full")

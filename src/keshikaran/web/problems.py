@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "length_required": Kind(411, "So large a body needs a declared length."),
     "too_large": Kind(413, "The body is larger than this server takes."),
     "unsupported_media_type": Kind(415, "The body is of a kind that is not taken."),
+    "wrong_host": Kind(421, "This server does not answer for that name."),
     "undecided": Kind(422, "The image could not be judged. It has not passed."),
     "model_refused": Kind(422, "The model file cannot be used; the one before stays."),
     "too_many_connections": Kind(429, "Too many connections from one address.", 1),

@@ -14,6 +14,7 @@ from keshikaran.web.problems import ClientLeftError, RequestRefusedError
 from keshikaran.web.tokens import TokenFile, bearer
 
 T = TypeVar("T")
+_SMALL_BYTES = 256 * 1024
 
 
 def check_token(request: Request, tokens: TokenFile) -> None:
@@ -45,6 +46,24 @@ def declared_length(request: Request) -> int | None:
     """The declared length; the HTTP parser has refused what is none."""
     given = request.headers.get("content-length", "")
     return int(given) if given.isascii() and given.isdigit() else None
+
+
+async def drop_what_is_here(request: Request, declared: int | None) -> None:
+    """Take a small body that has arrived with its head, so that its connection can be kept.
+
+    A new connection costs both sides more than a refusal does. Nothing is waited for, and no client
+    that asked whether to send is told to.
+    """
+    if declared is None or declared > _SMALL_BYTES or "expect" in request.headers:
+        return
+    more = declared > 0
+    while more:
+        waiting = asyncio.ensure_future(request.receive())
+        await asyncio.sleep(0)
+        if not waiting.done():
+            waiting.cancel()
+            return
+        more = bool(waiting.result().get("more_body", False))
 
 
 def file_in(body: bytes) -> str | None:

@@ -22,6 +22,7 @@ from keshikaran.errors import KeshikaranError, UsageError
 from keshikaran.web.app import Api
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
+from keshikaran.web.heap import give_large_blocks_back, leave_alone_what_stays
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.service import Load, Service
@@ -47,6 +48,7 @@ def serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
         UsageError: the address cannot be listened on, or a file of tokens cannot be used.
         KeshikaranError: the model cannot be loaded.
     """
+    give_large_blocks_back()
     listener = listen(settings)
     with contextlib.closing(listener):
         figures = Metrics()
@@ -55,6 +57,7 @@ def serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
         try:
             api = Api(service, settings, figures, table)
             _allow_descriptors(settings.max_connections + _OWN_DESCRIPTORS)
+            leave_alone_what_stays()
             asyncio.run(_Server(api, table, listener).run(announce))
         except BaseException:
             service.abandon()
@@ -118,8 +121,8 @@ class _Server:
     async def run(self, announce: Announce) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+            _on_signal(loop, number, self._stop)
+        _on_signal(loop, signal.SIGHUP, self._reload)
         self._listener.setblocking(False)
         model_id = self._api.service.manifest.model_id
         address = address_of(self._listener)
@@ -198,6 +201,21 @@ class _Uvicorn(uvicorn.Server):
                 arriving = loop.connect_accepted_socket(self._make, connection)
                 self._late.append(loop.create_task(arriving))
         await super().shutdown(sockets)
+
+
+def _on_signal(
+    loop: asyncio.AbstractEventLoop, number: signal.Signals, act: Callable[[], None]
+) -> None:
+    """Act on a signal in the loop, whatever else is on its way there.
+
+    asyncio learns of a signal by a byte in the same socket in which threads wake the loop. When the
+    loop was held up and some 280 of them have, no byte fits in and the signal is lost. Python's own
+    handler is not: it is called as soon as the main thread does anything.
+    """
+    loop.add_signal_handler(number, lambda: None)  # lets the signal wake the loop
+    waker = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
 
 
 def _allow_descriptors(wanted: int) -> None:

@@ -49,12 +49,12 @@ class Service:
         self._waiting = 0
         self._loading = asyncio.Lock()
         self._asked = False
-        self._current = _Loaded(load(None), settings, metrics)
+        self._current = _Loaded(self._load_aside(None), settings, metrics)
 
     @property
     def manifest(self) -> Manifest:
         """What the model that answers says about itself."""
-        return self._current.predictor.manifest
+        return self._current.manifest
 
     def check_room(self, images: int = 1) -> None:
         """Refuse what would wait too long.
@@ -64,7 +64,7 @@ class Service:
         """
         if self._waiting + images > self._settings.max_waiting:
             what = f"{self._waiting} images wait, {self._settings.max_waiting} may."
-            raise RequestRefusedError("queue_full", what, "Try again.", close=True)
+            raise RequestRefusedError("queue_full", what, "Try again.")
 
     async def predict(self, uploads: Sequence[Upload]) -> list[Prediction]:
         """Judge images, several at a time, by one model.
@@ -125,7 +125,7 @@ class Service:
         """
         note(logging.INFO, "loading_model")
         try:
-            predictor = await asyncio.to_thread(self._load, name)
+            predictor = await asyncio.to_thread(self._load_aside, name)
         except KeshikaranError as error:
             self._metrics.reloaded("refused")
             note(logging.ERROR, "model_refused", detail=error.what, hint=error.hint)
@@ -134,6 +134,16 @@ class Service:
         self._metrics.reloaded("done")
         note(logging.INFO, "model_loaded", model_id=self.manifest.model_id)
         return before
+
+    def _load_aside(self, name: str | None) -> Predictor:
+        """Load in a thread that then ends.
+
+        OpenVINO gives the thread that loads a stack for signals, and frees it when the engine is
+        torn down, in whichever thread that is. A signal to a main thread with such a stack is a
+        fault of the whole process.
+        """
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(self._load, name).result()
 
     async def close(self) -> None:
         """End the threads and the processes that decode."""
@@ -175,7 +185,7 @@ class _Loaded:
         predictor.watch_stages(metrics.stage)
         metrics.drift(watch_drift(predictor, settings.drift_window))
         metrics.model(predictor.manifest.model_id)
-        self.predictor = predictor
+        self.predictor, self.manifest = predictor, predictor.manifest
         self.cache = _Cache(settings.cache_size)
         self.threads = ThreadPoolExecutor(
             predictor.engine.streams + _SPARE_THREADS, thread_name_prefix="keshikaran"
@@ -183,8 +193,13 @@ class _Loaded:
 
     async def retire(self) -> None:
         """Wait for the last answer, then end everything."""
-        await asyncio.to_thread(self.threads.shutdown)
-        await asyncio.to_thread(self.predictor.close)
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        """In a thread: to tear the engine down takes its time, and the event loop has none."""
+        self.threads.shutdown()
+        self.predictor.close()
+        del self.predictor
 
 
 class _Cache:

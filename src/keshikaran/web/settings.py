@@ -8,6 +8,7 @@ from pathlib import Path
 
 from keshikaran.drift import DEFAULT_WINDOW, LEAST_WINDOW, MOST_WINDOW
 from keshikaran.errors import UsageError
+from keshikaran.web.budget import for_large
 
 _MIB = 1024 * 1024
 _MAX_PORT = 65_535
@@ -23,10 +24,13 @@ class ServerSettings:
         port: port to listen on; 0 takes a free one.
         token_file: tokens of those who may ask, one a line; None lets everyone who reaches us.
         admin_token_file: tokens of those who may change the model; None lets nobody.
+        allowed_hosts: names that requests may ask for (`Host`), besides this machine's own; none:
+            only those, or any if a token is asked for.
         max_body_bytes: one image file.
         max_request_bytes: one request with several.
         max_parts: image files in one request.
         body_memory_bytes: bodies in memory, all requests together.
+        memory_wait_s: how long a body may wait for room among them.
         max_waiting: images that wait for a thread or are at work, all requests together.
         drift_window: images that are compared with the labelled ones at a time; 0 compares none.
         cache_size: answers that are remembered by the digest of the file; 0 remembers none.
@@ -56,10 +60,12 @@ class ServerSettings:
     port: int = 8000
     token_file: Path | None = None
     admin_token_file: Path | None = None
+    allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 20 * _MIB
-    max_request_bytes: int = 32 * _MIB
+    max_request_bytes: int = 21 * _MIB
     max_parts: int = 16
-    body_memory_bytes: int = 64 * _MIB
+    body_memory_bytes: int = 22 * _MIB
+    memory_wait_s: float = 5.0
     max_waiting: int = 32
     cache_size: int = 0
     drift_window: int = DEFAULT_WINDOW
@@ -99,21 +105,23 @@ class ServerSettings:
     def _check_order(self) -> None:
         for small, large in (
             ("max_body_bytes", "max_request_bytes"),
-            ("max_request_bytes", "body_memory_bytes"),
             ("max_parts", "max_waiting"),
         ):
             if getattr(self, small) > getattr(self, large):
                 msg = f"{small} is {getattr(self, small):,}, more than {large} allows."
                 raise UsageError(msg, f"Raise {large}, or lower {small}.")
+        if self.max_request_bytes > (most := for_large(self.body_memory_bytes)):
+            msg = f"Of body_memory_bytes, {most:,} are for large bodies: less than a request's."
+            raise UsageError(msg, "Raise body_memory_bytes, or lower max_request_bytes.")
 
     @property
     def unannounced_memory_bytes(self) -> int:
-        """Bodies in memory whose length nobody declared: an eighth of all.
+        """Bodies in memory whose length nobody declared: a third of all.
 
         A declared length can be refused before the first byte; without one, only what is here
         already tells that it was too much.
         """
-        return self.body_memory_bytes // 8
+        return self.body_memory_bytes // 3
 
 
 def is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ cannot shrink it under its parent's hands.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import socket
@@ -21,6 +22,7 @@ from keshikaran.pixels.isolation.messages import (
 )
 
 PIXEL_BYTES = 8 * 1024 * 1024
+LARGE_FILE = 1024 * 1024
 MORE = b"more"
 _CHANNEL, _MAPPED = 3, 4
 _DESCRIPTORS = 5
@@ -75,7 +77,18 @@ class SharedPort:
         if not packet:
             return None
         request = Request.unpack(packet)
+        if request.length > LARGE_FILE:
+            return request, self._moved(request.length)
         return request, self._memory[PIXEL_BYTES : PIXEL_BYTES + request.length]
+
+    def _moved(self, length: int) -> bytes:
+        """The file, of which the shared memory then holds nothing: it is not there twice."""
+        with io.BytesIO() as out:
+            for start in range(PIXEL_BYTES, PIXEL_BYTES + length, LARGE_FILE):
+                size = min(LARGE_FILE, PIXEL_BYTES + length - start)
+                out.write(self._memory[start : start + size])
+                self._memory.madvise(mmap.MADV_REMOVE, start, size)
+            return out.getvalue()
 
     def send(self, reply: Reply, pixels: memoryview) -> None:
         """See `Port.send`. More pixels than fit are sent in parts, each when asked for."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keshikaran.pixels.contract import DecodedImage, PixelSpec
-from keshikaran.pixels.isolation.forked import MORE, PIXEL_BYTES, mapped_bytes
+from keshikaran.pixels.isolation.forked import LARGE_FILE, MORE, PIXEL_BYTES, mapped_bytes
 from keshikaran.pixels.isolation.messages import (
     MAX_PACKET,
     ChildDiedError,
@@ -23,8 +23,6 @@ from keshikaran.pixels.isolation.messages import (
     read_reply,
 )
 from keshikaran.types import UInt8Array
-
-_LARGE_FILE = 1024 * 1024
 
 
 class SharedChild:
@@ -71,7 +69,7 @@ class SharedChild:
         reply = read_reply(self._receive(deadline), self._number)
         views = np.empty((reply.views, spec.height, spec.width, 3), dtype=np.uint8)
         self._collect(views, deadline)
-        if len(data) > _LARGE_FILE:
+        if len(data) > LARGE_FILE:
             self._memory.madvise(mmap.MADV_REMOVE, PIXEL_BYTES)
         return reply, DecodedImage(views, reply.frames_total, reply.frames_scored)
 

@@ -64,7 +64,11 @@ def score_figure(evaluation: EvaluationReport) -> Figure:
 def reliability_figure(evaluation: EvaluationReport) -> Figure:
     """Predicted against observed shares, before and after calibration."""
     after, before = evaluation.calibration, evaluation.uncalibrated
-    words = f"Calibration error {after.ece:.4f}; exact probabilities show {after.ece_by_chance:.4f}"
+    true = evaluation.intervals.get("ece_debiased")
+    words = f"Plain calibration error {evaluation.calibration_words()}"
+    if true is not None and true.value is not None:
+        words = f"Calibration error {true.value:.4f} ({true.low:.4f} to {true.high:.4f}). Plain:"
+        words += f" {evaluation.calibration_words()}"
     if before is not None:
         words += f"; before calibration {before.ece:.4f}"
     return Figure(
