@@ -1,6 +1,7 @@
 # make demo    the whole way on pictures it makes itself; no data, no download of models
 # make test    all tests that need nothing but this folder
 # make test-torch   the tests of what needs torch, in an environment of their own (5.5 GB)
+# make test-ray   the tests of what needs Ray, in an environment of their own (1 GB)
 # make check   lint, types, import contracts
 # make bench   the measurements of docs/performance.md; needs photographs
 # make stress  the hard tests at full size; docs/reliability.md has their figures
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA := $(or $(KESHIKARAN_TEST_DATA),../shared/data)
 
-.PHONY: demo test test-torch realdata check wheel bench stress clean
+.PHONY: demo test test-torch test-ray realdata check wheel bench stress clean
 
 demo: .venv/installed-train
 	$(BIN)/keshikaran demo
@@ -20,6 +21,9 @@ test: .venv/installed-dev
 
 test-torch: .venvs/torch/installed
 	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py
+
+test-ray: .venvs/ray/installed
+	.venvs/ray/bin/pytest -q -m ray tests/test_ray.py tests/test_ray_shards.py
 
 realdata: .venv/installed-dev
 	KESHIKARAN_TEST_DATA=$(DATA) $(BIN)/pytest -q -m realdata
@@ -57,4 +61,9 @@ clean:
 .venvs/torch/installed: pyproject.toml constraints.txt
 	test -x .venvs/torch/bin/python || $(PYTHON) -m venv .venvs/torch
 	.venvs/torch/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,onnxruntime]' hypothesis pytest pytest-timeout
+	touch $@
+
+.venvs/ray/installed: pyproject.toml constraints.txt
+	test -x .venvs/ray/bin/python || $(PYTHON) -m venv .venvs/ray
+	.venvs/ray/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,onnxruntime]' grpcio hypothesis pytest pytest-timeout
 	touch $@

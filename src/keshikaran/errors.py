@@ -15,6 +15,7 @@
     ├── PromotionError           a model is not put into use, and why
     ├── MemoryFileError          a file of known images is missing, damaged or for another model
     ├── IsolationError           no process can be started to decode images in
+    ├── ClusterError             work cannot be given to other machines, or failed there
     ├── MissingExtraError        an optional part is not installed
     ├── ClientError              a server was asked and gave no verdict; carries a stable code
     │   ├── UnreachableError     no answer, or one that is not this server's
@@ -147,6 +148,10 @@ class MemoryFileError(KeshikaranError):
 
 class IsolationError(KeshikaranError):
     """No process can be started to decode images in."""
+
+
+class ClusterError(KeshikaranError):
+    """Work cannot be given to other machines, or failed there."""
 
 
 class MissingExtraError(KeshikaranError):

@@ -6,8 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,14 +19,20 @@ from keshikaran.cli.options import (
     JsonOption,
     WorkspaceOption,
     existing_workspace,
+    limits_with,
     workspace_words,
 )
+from keshikaran.cli.ray_options import RayOptions, refuse_isolation_off, say_machines
 from keshikaran.errors import UsageError
 from keshikaran.ingest import files_below
 from keshikaran.memory import Memory
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.predictor import Predictor
+from keshikaran.scale.cluster import Cluster
 from keshikaran.types import Prediction, SilentProgress
+
+if TYPE_CHECKING:
+    from keshikaran.scale.predicting import PredictRequest
 
 _PARTLY = 3
 
@@ -37,6 +44,7 @@ def predict_command(
         typer.Argument(help="Image files, folders, or - for a list of paths on standard input."),
     ],
     options: ModelOptions,
+    ray: RayOptions,
     known: Annotated[
         bool, typer.Option("--known", help="Look first among the workspace's labelled images.")
     ] = False,
@@ -48,6 +56,14 @@ def predict_command(
     _refuse_pair("--quiet", "--json", both=quiet and as_json)
     _refuse_pair("--memory", "--known", both=options.memory is not None and known)
     path = options.file(workspace)
+    cluster = ray.cluster
+    if cluster is not None:
+        _refuse_pair("--ray", "--known", both=known)
+        words = _Words(quiet, as_json)
+        request = _request(cluster, ray, path, images, options)
+        if _score_on(request, words):
+            raise typer.Exit(_PARTLY)
+        return
     with (
         _workspace_memory(workspace, path, options.isolation)
         if known
@@ -62,6 +78,70 @@ def predict_command(
         say(f"Next: where you disagree, keshikaran import IMAGE --label 0|1{where}, then train")
     if undecided:
         raise typer.Exit(_PARTLY)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How predictions are printed."""
+
+    quiet: bool
+    as_json: bool
+
+
+def _request(
+    cluster: Cluster, ray: RayOptions, model: Path, images: list[str], options: ModelOptions
+) -> PredictRequest:
+    """What is asked of many machines.
+
+    Raises:
+        UsageError: it lacks a place for the predictions, or asks for what they cannot do.
+    """
+    from keshikaran.scale.predicting import PredictRequest
+
+    _refuse_pair("--ray", "--memory", both=options.memory is not None)
+    refuse_isolation_off(options.isolation)
+    if ray.shards is None:
+        msg = "--ray needs --shards: a place for the predictions that all machines see."
+        raise UsageError(msg, "Add --shards FOLDER, or an address such as s3://bucket/folder.")
+    return PredictRequest(
+        cluster,
+        model,
+        tuple(_given(images)),
+        ray.shards,
+        options.engine,
+        options.device,
+        options.precision,
+        limits_with(options.accept),
+        options.check,
+        ray.images_per_task,
+    )
+
+
+def _score_on(request: PredictRequest, words: _Words) -> int:
+    """Score on many machines; returns how many images stayed undecided."""
+    from keshikaran.scale.predicting import predict_on
+
+    done = predict_on(request, TerminalProgress())
+    undecided = 0
+    for prediction in done.predictions():
+        undecided += prediction.verdict == "undecided"
+        result(prediction_line(prediction, quiet=words.quiet, as_json=words.as_json))
+    say_machines(done.machines, done.arithmetics, done.reused, len(done.shards))
+    say(f"The same as Parquet files: {printable(request.shards)}")
+    return undecided
+
+
+def _given(images: list[str]) -> Iterator[str]:
+    """What was named, with the lines of standard input in place of a dash."""
+    for image in images:
+        yield from _listed() if image == "-" else [image]
+
+
+def _listed() -> Iterator[str]:
+    for line in sys.stdin:
+        name = line.rstrip("\r\n")
+        if name:
+            yield name
 
 
 def _refuse_pair(first: str, second: str, *, both: bool) -> None:
@@ -124,10 +204,7 @@ def _paths(images: list[str]) -> Iterator[str]:
     """Expand folders and standard input; a path that does not exist stays and is undecided."""
     for image in images:
         if image == "-":
-            for line in sys.stdin:
-                name = line.rstrip("\r\n")
-                if name:
-                    yield name
+            yield from _listed()
         elif _is_folder(image):
             yield from (str(Path(image) / file) for file in sorted(files_below(Path(image))))
         else:

@@ -35,6 +35,11 @@ class Workspace:
         return self.folder / "rivals.sqlite"
 
     @property
+    def shards(self) -> Path:
+        """What other machines computed, until it is in the cache."""
+        return self.folder / "shards"
+
+    @property
     def skipped(self) -> Path:
         """The list of files that could not be used."""
         return self.folder / "skipped.csv"
