@@ -418,7 +418,7 @@ class _Answering:
             "features": np.array([right_answer().features], dtype=np.float32) + np.float32(off),
         }
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         assert images.shape == (1, FAKE_SIDE, FAKE_SIDE, 3)
         return self.outputs
 
@@ -426,7 +426,7 @@ class _Answering:
 class _Failing(_Answering):
     """An engine that fails when it runs."""
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         msg = f"cannot run {len(images)} images"
         raise RuntimeError(msg)
 

@@ -42,7 +42,7 @@ class _SlowEngine:
         self.streams = streams
         self.threads: set[str] = set()
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         self.threads.add(threading.current_thread().name)
         time.sleep(0.002)
         return {"mean": images.mean(axis=(1, 2, 3), dtype=np.float32)}

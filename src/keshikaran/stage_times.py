@@ -47,8 +47,8 @@ class _TimedEngine:
         self.name, self.precision = engine.name, engine.precision
         self.streams, self.batch_size = engine.streams, engine.batch_size
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         started = time.perf_counter()
-        outputs = self._engine.infer(images)
+        outputs = self._engine.infer(images, *beside)
         self._record("infer", time.perf_counter() - started)
         return outputs

@@ -95,7 +95,7 @@ def train(
         groups = _groups(store, data)
         with clock.stage("calibrate"):
             calibrated = _calibrate(data, fit, groups, options.policy)
-        facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
+        facts = Facts(options, tools.featurizer.parts, stored_scheme(store), data, fit, calibrated)
         with ThreadPoolExecutor(1) as beside, _promised() as figures:
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
             with clock.stage("evaluate"):

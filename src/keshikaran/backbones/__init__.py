@@ -18,6 +18,7 @@ from keshikaran.backbones.registered import name_of_digest
 from keshikaran.backbones.registry import (
     DEFAULT_BACKBONE,
     Backbone,
+    backbone_of_digest,
     known_names,
     load_backbone,
     make_backbone,
@@ -31,6 +32,7 @@ __all__ = [
     "Engine",
     "EngineName",
     "GraphSignature",
+    "backbone_of_digest",
     "known_names",
     "load_backbone",
     "make_backbone",
