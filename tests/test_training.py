@@ -552,7 +552,7 @@ def test_options_are_written_into_the_model(ready: Path, quick: TrainingOptions)
     assert manifest.classes == {"0": "all others", "1": "red pictures"}
     assert "80%" in manifest.thresholds_chosen_for
     assert manifest.policy == policy.to_dict()
-    assert manifest.resize_mode == "stretch"
+    assert manifest.lead.resize_mode == "stretch"
     assert manifest.training_set["split_scheme"]["salt"] == "other"
     for side in ("validation", "test"):
         assert manifest.split[side]["0"] == manifest.split[side]["1"]

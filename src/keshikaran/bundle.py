@@ -184,14 +184,17 @@ def self_test_pixels(height: int, width: int) -> UInt8Array:
     return pixels
 
 
-def run_self_test(engine: Engine, *sides: tuple[int, int]) -> SelfTest:
+def run_self_test(engine: Engine, height: int, width: int, *beside: tuple[int, int]) -> SelfTest:
     """Ask a loaded model for its answer to the self-test picture.
 
     Args:
         engine: it, loaded.
-        sides: rows and columns that each of its inputs wants.
+        height: rows that its first input wants.
+        width: columns of the same.
+        beside: rows and columns of each further input.
     """
-    outputs = engine.infer(*(self_test_pixels(*side) for side in sides))
+    further = [self_test_pixels(*sides) for sides in beside]
+    outputs = engine.infer(self_test_pixels(height, width), *further)
     features = outputs["features"][0, :SELF_TEST_FEATURES]
     return SelfTest(float(outputs["score"][0]), [float(value) for value in features])
 
@@ -216,7 +219,8 @@ def check_self_test(bundle: Bundle, engine: Engine) -> None:
     manifest = bundle.manifest
     hint = "The file is damaged or the engine is at fault; copy it again."
     try:
-        found = run_self_test(engine, *sides_of(manifest))
+        first, *beside = sides_of(manifest)
+        found = run_self_test(engine, *first, *beside)
         score_off = abs(found.score - manifest.self_test.score)
         features_off = _farthest(found.features, manifest.self_test.features)
     except Exception as error:  # what engines raise shares no base class

@@ -45,7 +45,8 @@ def export_bundle(
     model: bytes = graph.SerializeToString(deterministic=True)
     engine = open_loaded(model)
     _, signature = read_graph(model, path.name, MOST_PARTS)
-    self_test = run_self_test(engine, *signature.inputs.values())
+    first, *beside = signature.inputs.values()
+    self_test = run_self_test(engine, *first, *beside)
     manifest = describe(self_test)
     pipeline = Pipeline(decoder, engine, manifest.pixels)
     for data, expected in proof:
