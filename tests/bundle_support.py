@@ -137,7 +137,7 @@ def manifest(self_test: SelfTest | None = None, **fields: Any) -> Manifest:
         "licence": "unknown",
     }
     shape = {name: fields.pop(name) for name in SHAPE if name in fields}
-    values["inputs"] = [{**SHAPE, **shape}]
+    fields.setdefault("inputs", [{**SHAPE, **shape}])
     if "backbone" in fields:
         values["backbones"] = [{**_BACKBONE, **fields.pop("backbone")}]
     return Manifest(**{**values, **fields})

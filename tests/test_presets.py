@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -21,17 +22,21 @@ from keshikaran import Predictor
 from keshikaran.backbones import Engine, make_backbone, open_engine
 from keshikaran.bundle import METADATA_KEY, parse_bundle, read_bundle
 from keshikaran.errors import BackboneError, BundleError
-from keshikaran.featurize import Featurizer, featurize
+from keshikaran.featurize import FeaturizeAhead, Featurizer, featurize
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.joined_graph import join_networks
+from keshikaran.known import export_memory
 from keshikaran.manifest import MOST_PARTS
+from keshikaran.memory import read_memory
 from keshikaran.parts import Part
 from keshikaran.pixels import DecodedImage, InProcessDecoder, PixelSpec, decode_image
 from keshikaran.presets import PartName, load_backbones
+from keshikaran.recognition import key_of
 from keshikaran.scoring_graph import build_joined_graph, build_scoring_graph
 from keshikaran.store import FeatureCache, Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
-from keshikaran.types import Float32Array, UInt8Array
+from keshikaran.types import Float32Array, SilentProgress, UInt8Array
+from keshikaran.web.drift_watch import watch_drift
 from presets_support import (
     PLANES,
     QUADRANTS,
@@ -330,6 +335,50 @@ def test_each_frame_meets_itself_in_the_other_part(
     assert len(image.views) == 3
 
 
+def test_images_are_featurized_for_all_parts_while_they_are_imported(
+    store: Store, cache: FeatureCache, parts: tuple[Part, Part]
+) -> None:
+    counts = _Counts()
+    featurizer = _featurizer(counts, *parts)
+    extensions = store.extension_of(store.image_ids())
+    with FeaturizeAhead(store, cache, featurizer, SilentProgress()) as ahead:
+        ahead.add([*extensions.items()])
+        ahead.finish()
+    assert len(ahead.computed) == counts.decoded == 5
+    table = featurize(store, cache, featurizer, store.image_ids())
+    assert (table.cached, table.matrix.shape, counts.decoded) == (5, (7, 15), 5)
+
+
+# What goes by the first part alone
+
+
+def test_known_images_of_one_preset_fit_models_of_all(
+    accurate: TrainingResult, trained: TrainingResult, place: Path, tmp_path: Path
+) -> None:
+    known = tmp_path / "known.bin"
+    report = export_memory(Workspace(place), accurate.model_path, known, isolation="off")
+    assert report.images == 240
+    assert read_memory(known).key == key_of(trained.manifest)
+    with Store(place) as store:
+        image_id = accurate.features.image_ids[0]
+        data = store.blobs.read(image_id, store.extension_of([image_id])[image_id])
+    with Image.open(io.BytesIO(data)) as picture:
+        other = encode(picture.convert("RGB"), "BMP")
+    for model in (accurate.model_path, trained.model_path):
+        with Predictor.load(model, memory=known, isolation="off") as predictor:
+            assert predictor.predict(data).source == "exact"
+            assert predictor.predict(other).source == "near_duplicate"
+
+
+def test_drift_is_watched_by_the_first_part(accurate: TrainingResult) -> None:
+    with Predictor.load(accurate.model_path, isolation="off") as predictor:
+        figures = watch_drift(predictor, 50)
+        assert figures is not None
+        for seed in range(50):
+            predictor.predict(encode((reddish if seed % 2 else bluish)(9_000 + seed)))
+        assert figures().images == 50
+
+
 # What goes wrong
 
 
@@ -364,7 +413,7 @@ def test_a_model_is_judged_only_with_its_own_networks(
     words = ("evaluate", "--model", accurate.model_path, "-w", place, "--json")
     done = cli(capsys, *words)
     assert done.code == 0, done.err
-    area = json.loads(done.out)["metrics"]["test"]["roc_auc"]
+    area = json.loads(done.out)["test"]["roc_auc"]
     assert area == pytest.approx(accurate.evaluation.test.roc_auc)
     monkeypatch.setenv("KESHIKARAN_BACKBONES", str(tmp_path))
     done = cli(capsys, *words)
@@ -391,6 +440,23 @@ def test_a_graph_with_other_inputs_than_its_manifest_is_refused(accurate: Traini
     data = resealed(swapped, accurate.model_path.read_bytes())
     with pytest.raises(BundleError, match="does not fit its manifest"):
         parse_bundle(data, "theirs.onnx")
+
+
+def test_more_inputs_than_any_model_has_are_refused(accurate: TrainingResult) -> None:
+    def crowded(model: onnx.ModelProto) -> None:
+        for number in range(3, 3 + MOST_PARTS):
+            added = model.graph.input.add()
+            added.CopyFrom(model.graph.input[0])
+            added.name = f"images_{number}"
+
+    data = resealed(crowded, accurate.model_path.read_bytes())
+    with pytest.raises(BundleError, match="has 10 inputs, not 1 to 8"):
+        parse_bundle(data, "theirs.onnx")
+
+
+def test_a_model_of_several_shapes_is_no_backbone(accurate: TrainingResult) -> None:
+    with pytest.raises(BackboneError, match="has 2 inputs, not one"):
+        make_backbone("model", accurate.model_path.read_bytes(), "unknown", "model.onnx")
 
 
 # The presets themselves
