@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
 import math
 import shutil
@@ -37,6 +37,7 @@ from keshikaran.store import FeatureCache, Store, Workspace
 from keshikaran.training import TrainingOptions, TrainingResult, train
 from keshikaran.types import Float32Array, SilentProgress, UInt8Array
 from keshikaran.web.drift_watch import watch_drift
+from known_support import copies, scene
 from presets_support import (
     PLANES,
     QUADRANTS,
@@ -182,9 +183,12 @@ def test_weights_of_a_network_with_two_shapes_are_there_once(balanced: TrainingR
 
 def test_one_part_gives_the_graph_of_its_network_alone() -> None:
     one = build_joined_graph([Part(fake(), PixelSpec(FAKE_SIDE, FAKE_SIDE))], HEAD)
-    assert one.SerializeToString(deterministic=True) == build_scoring_graph(
-        fake(), HEAD
-    ).SerializeToString(deterministic=True)
+    made = one.SerializeToString(deterministic=True)
+    assert made == build_scoring_graph(fake(), HEAD).SerializeToString(deterministic=True)
+    # As it was before a model could have several parts.
+    assert hashlib.sha256(made).hexdigest() == (
+        "953bf229b5097bacf67aea22aa060030254da030ad7a3b8f27fd748b03cd673c"
+    )
 
 
 def test_a_file_of_the_schema_before_gives_the_same_score() -> None:
@@ -353,21 +357,22 @@ def test_images_are_featurized_for_all_parts_while_they_are_imported(
 
 
 def test_known_images_of_one_preset_fit_models_of_all(
-    accurate: TrainingResult, trained: TrainingResult, place: Path, tmp_path: Path
+    scenes_workspace: Workspace, scenes: Path, tmp_path: Path
 ) -> None:
-    known = tmp_path / "known.bin"
-    report = export_memory(Workspace(place), accurate.model_path, known, isolation="off")
-    assert report.images == 240
-    assert read_memory(known).key == key_of(trained.manifest)
-    with Store(place) as store:
-        image_id = accurate.features.image_ids[0]
-        data = store.blobs.read(image_id, store.extension_of([image_id])[image_id])
-    with Image.open(io.BytesIO(data)) as picture:
-        other = encode(picture.convert("RGB"), "BMP")
-    for model in (accurate.model_path, trained.model_path):
+    shutil.copytree(scenes_workspace.folder, tmp_path / "ws")
+    workspace, known = Workspace(tmp_path / "ws"), tmp_path / "known.bin"
+    fast = workspace.latest_model()
+    assert fast is not None
+    options = TrainingOptions(preset="accurate", tensorboard=False)
+    accurate = train(workspace, (), options).model_path
+    report = export_memory(workspace, accurate, known, isolation="off")
+    assert report.images == 60
+    assert read_memory(known).key == key_of(read_bundle(fast).manifest)
+    kept = scenes / "red" / "0007.jpg"
+    for model in (accurate, fast):
         with Predictor.load(model, memory=known, isolation="off") as predictor:
-            assert predictor.predict(data).source == "exact"
-            assert predictor.predict(other).source == "near_duplicate"
+            assert predictor.predict(kept).source == "exact"
+            assert predictor.predict(copies(scene(7))["half"]).source == "near_duplicate"
 
 
 def test_drift_is_watched_by_the_first_part(accurate: TrainingResult) -> None:
