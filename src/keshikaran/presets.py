@@ -33,7 +33,7 @@ class PartName:
 
 PARTS: dict[Preset, tuple[PartName, ...]] = {
     "fast": (PartName(DEFAULT_BACKBONE, "crop"),),
-    "balanced": (PartName(DEFAULT_BACKBONE, "crop"), PartName(DEFAULT_BACKBONE, "pad")),
+    "balanced": (PartName(DEFAULT_BACKBONE, "crop"), PartName(DEFAULT_BACKBONE, "stretch")),
     "accurate": (PartName(DEFAULT_BACKBONE, "crop"), PartName(LITE2, "crop")),
 }
 """What the features of each preset are made of; all begin with those of `fast`."""
