@@ -439,12 +439,12 @@ def ready(imported: Path, tmp_path: Path) -> Path:
 def test_bundle_that_answers_otherwise_is_not_written(
     ready: Path, quick: TrainingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = scoring_graph.build_scoring_graph
+    build = scoring_graph.build_joined_graph
 
-    def off(backbone: Any, head: Any) -> Any:
-        return build(backbone, replace(head, bias=head.bias + 0.5))
+    def off(parts: Any, head: Any) -> Any:
+        return build(parts, replace(head, bias=head.bias + 0.5))
 
-    monkeypatch.setattr("keshikaran.bundling.build_scoring_graph", off)
+    monkeypatch.setattr("keshikaran.bundling.build_joined_graph", off)
     with pytest.raises(BundleError, match="The exported model scores an image") as caught:
         train(Workspace(ready), (), quick)
     assert "Nothing was written" in caught.value.hint
