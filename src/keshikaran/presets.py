@@ -15,7 +15,7 @@ from keshikaran.pixels import ResizeMode
 Preset = Literal["fast", "balanced", "accurate"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 
-LITE2 = "efficientnet-lite2"
+LITE1 = "efficientnet-lite1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class PartName:
 PARTS: dict[Preset, tuple[PartName, ...]] = {
     "fast": (PartName(DEFAULT_BACKBONE, "crop"),),
     "balanced": (PartName(DEFAULT_BACKBONE, "crop"), PartName(DEFAULT_BACKBONE, "stretch")),
-    "accurate": (PartName(DEFAULT_BACKBONE, "crop"), PartName(LITE2, "crop")),
+    "accurate": (PartName(DEFAULT_BACKBONE, "crop"), PartName(LITE1, "crop")),
 }
 """What the features of each preset are made of; all begin with those of `fast`."""
 
