@@ -73,10 +73,9 @@ def manifest() -> Manifest:
         },
         reference={},
         pixel_contract=PIXEL_CONTRACT_VERSION,
-        height=SIDE,
-        width=SIDE,
-        resize_mode="stretch",
-        backbone={"name": "means", "digest": "00", "licence": "unknown"},
+        inputs=[{"height": SIDE, "width": SIDE, "resize_mode": "stretch"}],
+        backbones=[{"name": "means", "digest": "00", "licence": "unknown"}],
+        parts=[{"backbone": 0, "input": 0, "features": 3}],
         precision="f32",
         recipe={},
         training_set={},
@@ -222,6 +221,11 @@ def _one_more_output(model: onnx.ModelProto) -> None:
 def _one_more_input(model: onnx.ModelProto) -> None:
     value = helper.make_tensor_value_info("more", TensorProto.FLOAT, ["N"])
     model.graph.input.append(value)
+
+
+def _one_more_picture(model: onnx.ModelProto) -> None:
+    shape: list[str | int | None] = ["N", SIDE, SIDE, 3]
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.UINT8, shape))
 
 
 def _function(model: onnx.ModelProto) -> None:
@@ -490,9 +494,21 @@ KINDS: dict[str, tuple[Callable[[], bytes], str]] = {
         _io("images", "N", 10**6, 10**6, 3, element=TensorProto.UINT8),
         "takes uint8 [?, 1000000, 1000000, 3] as its input",
     ),
-    "second input": (after(_one_more_input), "has 2 inputs, not one"),
+    "second input": (after(_one_more_input), "takes float [?] as its input"),
+    "second picture": (after(_one_more_picture), "does not fit its manifest"),
     "more features than declared": (_io("features", "N", 2), "declares the output features"),
-    "size that the manifest does not say": (saying(height=9), "does not fit its manifest"),
+    "size that the manifest does not say": (
+        saying(inputs=[{"height": 9, "width": SIDE, "resize_mode": "stretch"}]),
+        "does not fit its manifest",
+    ),
+    "a part that looks at no input": (
+        saying(parts=[{"backbone": 0, "input": 1, "features": 3}]),
+        _DAMAGED,
+    ),
+    "parts with more features than there are": (
+        saying(parts=[{"backbone": 0, "input": 0, "features": 4}]),
+        "does not fit its manifest",
+    ),
     "more answers than features": (
         saying(self_test={"score": 0.5, "features": [0.5] * 4}),
         "does not fit its manifest",

@@ -97,7 +97,9 @@ def real_bundle() -> bytes:
     answer = run_self_test(engine, backbone.height, backbone.width)
     small = manifest()
     fields = {name: getattr(small, name) for name in Manifest.__dataclass_fields__}
-    fields |= {"height": backbone.height, "width": backbone.width, "self_test": answer}
+    shape = {"height": backbone.height, "width": backbone.width, "resize_mode": "stretch"}
+    part = {"backbone": 0, "input": 0, "features": backbone.dim}
+    fields |= {"inputs": [shape], "parts": [part], "self_test": answer}
     data = pack(graph, Manifest(**fields))
     parse_bundle(data, "model.onnx")
     return data

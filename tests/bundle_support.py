@@ -76,6 +76,10 @@ def fake(model: bytes | None = None) -> Backbone:
     )
 
 
+SHAPE = {"height": FAKE_SIDE, "width": FAKE_SIDE, "resize_mode": "stretch"}
+
+_BACKBONE = {"name": "fake", "digest": "00", "licence": "unknown"}
+
 UNCALIBRATED: dict[str, Any] = {
     "kind": "none",
     "below": 1.0,
@@ -105,7 +109,10 @@ def right_answer() -> SelfTest:
 
 
 def manifest(self_test: SelfTest | None = None, **fields: Any) -> Manifest:
-    """A manifest that fits `scoring_model`, with some fields changed."""
+    """A manifest that fits `scoring_model`, with some fields changed.
+
+    `height`, `width`, `resize_mode` and `backbone` are those of the one input and network.
+    """
     values: dict[str, Any] = {
         "model_id": "20260101T000000Z-0123abcd",
         "created": "2026-01-01T00:00:00+00:00",
@@ -119,10 +126,8 @@ def manifest(self_test: SelfTest | None = None, **fields: Any) -> Manifest:
         "calibration": UNCALIBRATED,
         "reference": {},
         "pixel_contract": PIXEL_CONTRACT_VERSION,
-        "height": FAKE_SIDE,
-        "width": FAKE_SIDE,
-        "resize_mode": "stretch",
-        "backbone": {"name": "fake", "digest": "00", "licence": "unknown"},
+        "backbones": [_BACKBONE],
+        "parts": [{"backbone": 0, "input": 0, "features": FAKE_DIM}],
         "precision": "f32",
         "recipe": {"name": "exact", "c": 1.0},
         "training_set": {"digest": "00"},
@@ -131,6 +136,10 @@ def manifest(self_test: SelfTest | None = None, **fields: Any) -> Manifest:
         "self_test": self_test or right_answer(),
         "licence": "unknown",
     }
+    shape = {name: fields.pop(name) for name in SHAPE if name in fields}
+    fields.setdefault("inputs", [{**SHAPE, **shape}])
+    if "backbone" in fields:
+        values["backbones"] = [{**_BACKBONE, **fields.pop("backbone")}]
     return Manifest(**{**values, **fields})
 
 

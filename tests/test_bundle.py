@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from bundle_support import (
+    SHAPE,
     bundle,
     manifest,
     opened,
@@ -227,8 +228,19 @@ def test_manifest_without_one_of_its_fields(name: str) -> None:
         ("pixel_contract", 1.0),
         ("pixel_contract", True),
         ("pixel_contract", -1),
-        ("backbone", {"name": "fake", "digest": "00"}),
-        ("backbone", {"name": "fake", "digest": "00", "licence": None}),
+        ("backbones", [{"name": "fake", "digest": "00"}]),
+        ("backbones", [{"name": "fake", "digest": "00", "licence": None}]),
+        ("backbones", {}),
+        ("backbones", []),
+        ("backbones", 2 * [{"name": "fake", "digest": "00", "licence": "unknown"}]),
+        ("parts", []),
+        ("parts", 9 * [{"backbone": 0, "input": 0, "features": 12}]),
+        ("parts", [{"backbone": 0, "input": 0}]),
+        ("parts", [{"backbone": 0, "input": 0, "features": 0}]),
+        ("parts", [{"backbone": 1, "input": 0, "features": 12}]),
+        ("parts", [{"backbone": 0, "input": 1, "features": 12}]),
+        ("parts", [{"backbone": -1, "input": 0, "features": 12}]),
+        ("parts", [{"backbone": True, "input": 0, "features": 12}]),
         ("recipe", []),
         ("training_set", None),
         ("split", {"train": {"0": -1}}),
@@ -239,13 +251,16 @@ def test_manifest_without_one_of_its_fields(name: str) -> None:
         ("licence", 7),
         ("precision", "f8"),
         ("precision", []),
-        ("resize_mode", "squash"),
-        ("resize_mode", None),
-        ("height", "32"),
-        ("height", 0),
-        ("height", 5_000),
-        ("width", 32.0),
-        ("width", 0),
+        ("inputs", {}),
+        ("inputs", [{**SHAPE, "resize_mode": "squash"}]),
+        ("inputs", [{**SHAPE, "resize_mode": None}]),
+        ("inputs", [{**SHAPE, "height": "32"}]),
+        ("inputs", [{**SHAPE, "height": 0}]),
+        ("inputs", [{**SHAPE, "height": 5_000}]),
+        ("inputs", [{**SHAPE, "width": 32.0}]),
+        ("inputs", [{**SHAPE, "width": 0}]),
+        ("inputs", [{**SHAPE, "beside": []}]),
+        ("inputs", [SHAPE, SHAPE]),
         ("thresholds", None),
         ("thresholds", {}),
         ("thresholds", {"review": 0.7, "block": 0.2}),
@@ -418,7 +433,7 @@ class _Answering:
             "features": np.array([right_answer().features], dtype=np.float32) + np.float32(off),
         }
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         assert images.shape == (1, FAKE_SIDE, FAKE_SIDE, 3)
         return self.outputs
 
@@ -426,7 +441,7 @@ class _Answering:
 class _Failing(_Answering):
     """An engine that fails when it runs."""
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         msg = f"cannot run {len(images)} images"
         raise RuntimeError(msg)
 

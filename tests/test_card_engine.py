@@ -16,15 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from bundle_support import changed, noise, quadrant_means, scoring_model
+from bundle_support import changed, fake, noise, quadrant_means, scoring_model
 from keshikaran.backbones import Engine, load_backbone, open_engine, read_graph
 from keshikaran.backbones.card_engine import CardEngine, batch_size_for
 from keshikaran.backbones.devices import Placement
 from keshikaran.backbones.half import in_half_precision
 from keshikaran.backbones.sizes import largest_value_bytes
 from keshikaran.errors import BackboneError
+from keshikaran.head import Head
+from keshikaran.parts import Part
+from keshikaran.pixels import PixelSpec, ResizeMode
+from keshikaran.scoring_graph import build_joined_graph
 from keshikaran.types import Precision, UInt8Array
-from support import FAKE_DIM, fake_backbone
+from support import FAKE_DIM, FAKE_SIDE, fake_backbone
 
 _PROCESSOR = Placement("cuda", (("CPUExecutionProvider", {}),), "cpu")
 
@@ -59,6 +63,19 @@ def test_any_number_of_images_gives_a_row_each(card: CardEngine, count: int, see
     assert features.dtype == np.float32
     assert features.shape == (count, FAKE_DIM)
     assert np.abs(features - quadrant_means(images)).max() < 1e-5
+
+
+def test_a_graph_of_two_shapes_gets_both() -> None:
+    modes: tuple[ResizeMode, ...] = ("crop", "pad")
+    parts = [Part(fake(), PixelSpec(FAKE_SIDE, FAKE_SIDE, mode)) for mode in modes]
+    head = Head(np.linspace(-1.0, 1.0, 2 * FAKE_DIM), 0.25)
+    graph = build_joined_graph(parts, head).SerializeToString()
+    one, other = noise(11, seed=3), noise(11, seed=4)
+    found = _card(graph).infer(one, other)
+    joined = np.hstack([quadrant_means(one), quadrant_means(other)])
+    assert np.abs(found["features"] - joined).max() < 1e-5
+    score = 1 / (1 + np.exp(-(joined @ head.weights + head.bias)))
+    assert np.abs(found["score"] - score).max() < 1e-5
 
 
 def test_pixels_may_be_a_view_of_others(card: CardEngine) -> None:
@@ -222,4 +239,4 @@ def test_a_small_card_gets_small_batches(free: int | None, value: int, size: int
 
 def test_the_largest_value_is_known_beforehand() -> None:
     proto, signature = read_graph(fake_backbone(), "fake")
-    assert largest_value_bytes(proto, signature.input_name) == 4 * 32 * 32 * 3
+    assert largest_value_bytes(proto, set(signature.inputs)) == 4 * 32 * 32 * 3

@@ -116,7 +116,7 @@ def test_options_reach_the_model(
     path = Path(json.loads(again.out)["model_path"])
     manifest = read_bundle(path).manifest
     assert manifest.recipe["name"] == "seed"
-    assert manifest.resize_mode == "stretch"
+    assert manifest.lead.resize_mode == "stretch"
     assert manifest.training_set["split_scheme"]["salt"] == "x"
     assert manifest.training_set["split_scheme"]["balance"] is True
     assert not (workspace / "runs" / path.stem).exists()

@@ -32,7 +32,7 @@ _CUDA, _TENSORRT, _CPU = (
     "TensorrtExecutionProvider",
     "CPUExecutionProvider",
 )
-_SHAPE = "images:32x32x3"
+_SHAPE = {"images": (32, 32), "small": (8, 16)}
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +112,8 @@ def test_tensorrt_builds_once_for_all_sizes_and_rounds_no_factors(
     assert [name for name, _ in found.providers] == [_TENSORRT, _CUDA, _CPU]
     settings = found.providers[0][1]
     assert settings["trt_fp16_enable"] == half
-    assert settings["trt_profile_min_shapes"] == "images:1x32x32x3"
-    assert settings["trt_profile_max_shapes"] == "images:64x32x32x3"
+    assert settings["trt_profile_min_shapes"] == "images:1x32x32x3,small:1x8x16x3"
+    assert settings["trt_profile_max_shapes"] == "images:64x32x32x3,small:64x8x16x3"
     folder = Path(settings["trt_engine_cache_path"])
     assert folder.is_relative_to(tmp_path)
     assert folder.stat().st_mode & 0o777 == 0o700

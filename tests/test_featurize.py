@@ -40,9 +40,9 @@ class _Counting:
         self.batch_size = engine.batch_size
         self._network, self._engine = network, engine
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         self._network.images += len(images)
-        return self._engine.infer(images)
+        return self._engine.infer(images, *beside)
 
 
 @pytest.fixture
@@ -343,10 +343,10 @@ def test_an_engine_that_fails_keeps_what_is_done(
     store: Store, cache: FeatureCache, featurizer: Featurizer, ids: list[ImageId]
 ) -> None:
     class Failing(_Counting):
-        def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
             if self._network.images >= 4:
                 raise RuntimeError("out of order")
-            return super().infer(images)
+            return super().infer(images, *beside)
 
     network = _Network()
     failing = replace(
@@ -385,7 +385,7 @@ def test_a_cache_on_a_full_disk_is_reported_and_a_second_run_completes(
     store: Store, cache: FeatureCache, featurizer: Featurizer, ids: list[ImageId]
 ) -> None:
     class Wide(_Counting):
-        def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
             return {"features": np.zeros((len(images), 2000), dtype=np.float32)}
 
     wide = replace(

@@ -46,7 +46,7 @@ class _SlowEngine:
         self.streams = streams
         self.threads: set[str] = set()
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         self.threads.add(threading.current_thread().name)
         time.sleep(0.002)
         return {"mean": images.mean(axis=(1, 2, 3), dtype=np.float32)}
@@ -210,9 +210,9 @@ class _Card(_SlowEngine):
         self.batch_size = batch_size
         self.calls: list[int] = []
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         self.calls.append(len(images))
-        return super().infer(images)
+        return super().infer(images, *beside)
 
 
 def _levels(count: int) -> list[tuple[int, Callable[[], bytes]]]:

@@ -215,7 +215,7 @@ class _Numbers:
     def __init__(self, score: float) -> None:
         self.score = score
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         return {"score": np.full(len(images), self.score, dtype=np.float32)}
 
 
@@ -234,7 +234,7 @@ def test_a_score_gets_its_verdict(score: float, verdict: str) -> None:
 
 def test_a_defect_is_not_hidden_as_undecided() -> None:
     class Broken(_Numbers):
-        def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+        def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
             msg = f"no memory for {len(images)} images"
             raise RuntimeError(msg)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle_support import manifest, opened, scoring_model
+from bundle_support import manifest
 from keshikaran.errors import ImageRefusedError, MemoryFileError
 from keshikaran.memory import Memory
 from keshikaran.pixels import InProcessDecoder
@@ -172,15 +172,14 @@ def test_another_network_is_refused(fields: dict[str, Any], words: str) -> None:
         "backbone": {"name": "fake", "digest": "ab" * 32},
         "resize_mode": "crop",
     }
-    engine = opened(scoring_model())
     assert key_of(manifest(**fitting)) == memory.key
-    check_fit(memory, manifest(**fitting), engine)
+    check_fit(memory, manifest(**fitting))
     with pytest.raises(MemoryFileError, match=words):
-        check_fit(memory, manifest(**{**fitting, **fields}), engine)
+        check_fit(memory, manifest(**{**fitting, **fields}))
 
 
 def test_another_number_of_features_is_refused() -> None:
     made = memory_of([_KNOWN], [1])
     memory = memory_of([_KNOWN], [1], features=made.sketches, key=key_of(manifest()))
     with pytest.raises(MemoryFileError, match="as many features"):
-        check_fit(memory, manifest(), opened(scoring_model()))
+        check_fit(memory, manifest())

@@ -442,12 +442,12 @@ def ready(imported: Path, tmp_path: Path) -> Path:
 def test_bundle_that_answers_otherwise_is_not_written(
     ready: Path, quick: TrainingOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = scoring_graph.build_scoring_graph
+    build = scoring_graph.build_joined_graph
 
-    def off(backbone: Any, head: Any) -> Any:
-        return build(backbone, replace(head, bias=head.bias + 0.5))
+    def off(parts: Any, head: Any) -> Any:
+        return build(parts, replace(head, bias=head.bias + 0.5))
 
-    monkeypatch.setattr("keshikaran.bundling.build_scoring_graph", off)
+    monkeypatch.setattr("keshikaran.bundling.build_joined_graph", off)
     with pytest.raises(BundleError, match="The exported model scores an image") as caught:
         train(Workspace(ready), (), quick)
     assert "Nothing was written" in caught.value.hint
@@ -555,7 +555,7 @@ def test_options_are_written_into_the_model(ready: Path, quick: TrainingOptions)
     assert manifest.classes == {"0": "all others", "1": "red pictures"}
     assert "80%" in manifest.thresholds_chosen_for
     assert manifest.policy == policy.to_dict()
-    assert manifest.resize_mode == "stretch"
+    assert manifest.lead.resize_mode == "stretch"
     assert manifest.training_set["split_scheme"]["salt"] == "other"
     for side in ("validation", "test"):
         assert manifest.split[side]["0"] == manifest.split[side]["1"]

@@ -297,7 +297,7 @@ class _Slow:
     def __init__(self, clock: list[float], seconds: float) -> None:
         self._clock, self._seconds = clock, seconds
 
-    def infer(self, images: UInt8Array) -> dict[str, Any]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Any]:
         self._clock[0] += self._seconds
         return {"features": np.zeros((len(images), 1), dtype=np.float32)}
 

@@ -21,6 +21,7 @@ from keshikaran.backbones import Engine, GraphSignature, read_graph
 from keshikaran.errors import BackboneError, BundleError
 from keshikaran.hashing import write_durably
 from keshikaran.manifest import (
+    MOST_PARTS,
     SCHEMA_VERSION,
     SELF_TEST_FEATURES,
     Manifest,
@@ -142,7 +143,7 @@ def parse_bundle(data: bytes, origin: str) -> Bundle:
     """Check the bytes of a model file; see `read_bundle`."""
     digest = _check_digest(data, origin)
     try:
-        model, signature = read_graph(data, origin)
+        model, signature = read_graph(data, origin, MOST_PARTS)
     except BackboneError as error:
         raise BundleError(error.what, error.hint) from error
     notes = [(entry.key, entry.value) for entry in model.metadata_props]
@@ -150,7 +151,7 @@ def parse_bundle(data: bytes, origin: str) -> Bundle:
     if len(texts) != 1 or [value for key, value in notes if key == DIGEST_KEY] != [digest]:
         msg = f"{origin} is an ONNX file, but not a keshikaran model."
         raise BundleError(msg, "Use a file that `keshikaran train` wrote.")
-    manifest = parse_manifest(texts[0], origin)
+    manifest = parse_manifest(texts[0], origin, _dim(signature))
     _check_fit(manifest, signature, origin)
     return Bundle(manifest, data)
 
@@ -183,11 +184,30 @@ def self_test_pixels(height: int, width: int) -> UInt8Array:
     return pixels
 
 
-def run_self_test(engine: Engine, height: int, width: int) -> SelfTest:
-    """Ask a loaded model for its answer to the self-test picture."""
-    outputs = engine.infer(self_test_pixels(height, width))
+def run_self_test(engine: Engine, height: int, width: int, *beside: tuple[int, int]) -> SelfTest:
+    """Ask a loaded model for its answer to the self-test picture.
+
+    Args:
+        engine: it, loaded.
+        height: rows that its first input wants.
+        width: columns of the same.
+        beside: rows and columns of each further input.
+    """
+    further = [self_test_pixels(*sides) for sides in beside]
+    outputs = engine.infer(self_test_pixels(height, width), *further)
     features = outputs["features"][0, :SELF_TEST_FEATURES]
     return SelfTest(float(outputs["score"][0]), [float(value) for value in features])
+
+
+def sides_of(manifest: Manifest) -> list[tuple[int, int]]:
+    """Rows and columns that each input of a model wants."""
+    return [(shape.height, shape.width) for shape in manifest.pixels.shapes]
+
+
+def _dim(signature: GraphSignature) -> int:
+    """How many features a graph gives; 0 where it gives none that can be counted."""
+    features = signature.outputs.get("features", ())
+    return features[0] if len(features) == 1 else 0
 
 
 def check_self_test(bundle: Bundle, engine: Engine) -> None:
@@ -199,7 +219,8 @@ def check_self_test(bundle: Bundle, engine: Engine) -> None:
     manifest = bundle.manifest
     hint = "The file is damaged or the engine is at fault; copy it again."
     try:
-        found = run_self_test(engine, manifest.height, manifest.width)
+        first, *beside = sides_of(manifest)
+        found = run_self_test(engine, *first, *beside)
         score_off = abs(found.score - manifest.self_test.score)
         features_off = _farthest(found.features, manifest.self_test.features)
     except Exception as error:  # what engines raise shares no base class
@@ -230,16 +251,17 @@ def _check_fit(manifest: Manifest, signature: GraphSignature, origin: str) -> No
             f" {PIXEL_CONTRACT_VERSION}."
         )
         raise BundleError(msg, "Use the version of keshikaran that trained it, or train again.")
-    shapes_fit = (signature.height, signature.width) == (manifest.height, manifest.width)
+    shapes_fit = list(signature.inputs.values()) == sides_of(manifest)
     features = signature.outputs.get("features", ())
     answers = len(manifest.self_test.features)
     outputs_fit = (
         set(signature.outputs) == {"score", "features"}
         and signature.outputs["score"] == ()
-        and len(features) == 1
+        and features == (manifest.dim,)
         and answers == min(SELF_TEST_FEATURES, features[0])
     )
-    reference_fits = not manifest.reference or (manifest.reference["dim"],) == features
+    lead = manifest.parts[0]["features"]
+    reference_fits = not manifest.reference or manifest.reference["dim"] == lead
     if not (shapes_fit and outputs_fit and reference_fits):
         msg = f"{origin}: the graph does not fit its manifest."
         raise BundleError(msg, "The file is damaged; copy it again.")

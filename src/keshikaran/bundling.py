@@ -20,7 +20,7 @@ from keshikaran.head import Head
 from keshikaran.model_card import Facts, manifest_of, model_id_of
 from keshikaran.preparation import Tools, engine_opener
 from keshikaran.rows import take
-from keshikaran.scoring_graph import build_scoring_graph
+from keshikaran.scoring_graph import build_joined_graph
 from keshikaran.store import Store, Workspace
 from keshikaran.types import Float32Array, GroupId, Split
 
@@ -65,7 +65,7 @@ def start_bundling(
         return manifest_of(facts, figures.result(), reference, model_id, created, self_test)
 
     def work() -> Manifest:
-        graph = build_scoring_graph(tools.backbone, head)
+        graph = build_joined_graph(facts.parts, head)
         path, opener = workspace.model(model_id), engine_opener(facts.options)
         return export_bundle(path, graph, describe, opener, proof, tools.decoder)
 
@@ -99,14 +99,14 @@ def _reference(facts: Facts, groups: Groups) -> DriftReference | None:
     kept = _evenly(len(rows))
     known = [*groups["validation"], *groups["test"]]
     unseen = UnseenImages(
-        _first_views(data, rows[kept]),
+        _first_views(facts, rows[kept]),
         data.labels[rows[kept]],
         data.scores(calibrated.head, rows[kept]),
         [known[number] for number in kept],
     )
     taught = data.rows("train")
     taught = taught[_evenly(len(taught))]
-    return summarise(_first_views(data, taught), unseen, calibrated.prevalence)
+    return summarise(_first_views(facts, taught), unseen, calibrated.prevalence)
 
 
 def _evenly(count: int) -> np.ndarray:
@@ -114,5 +114,7 @@ def _evenly(count: int) -> np.ndarray:
     return np.arange(0, count, -(-count // _MOST_SUMMED_UP) or 1)
 
 
-def _first_views(data: Dataset, rows: np.ndarray) -> Float32Array:
-    return np.asarray(take(data.features, data.starts[rows]), dtype=np.float32)
+def _first_views(facts: Facts, rows: np.ndarray) -> Float32Array:
+    """Features of the first part, of the first view of each image."""
+    data, dim = facts.data, facts.parts[0].backbone.dim
+    return np.asarray(take(data.features, data.starts[rows]), dtype=np.float32)[:, :dim]

@@ -11,6 +11,7 @@ from keshikaran.backbones import Engine, read_graph
 from keshikaran.bundle import Manifest, SelfTest, pack, parse_bundle, run_self_test, write_bundle
 from keshikaran.errors import BundleError
 from keshikaran.inference import Pipeline, infer_image
+from keshikaran.manifest import MOST_PARTS
 from keshikaran.pixels import Decoder
 
 PARITY_TOLERANCE = 1e-3
@@ -43,8 +44,9 @@ def export_bundle(
     """
     model: bytes = graph.SerializeToString(deterministic=True)
     engine = open_loaded(model)
-    _, signature = read_graph(model, path.name)
-    self_test = run_self_test(engine, signature.height, signature.width)
+    _, signature = read_graph(model, path.name, MOST_PARTS)
+    first, *beside = signature.inputs.values()
+    self_test = run_self_test(engine, *first, *beside)
     manifest = describe(self_test)
     pipeline = Pipeline(decoder, engine, manifest.pixels)
     for data, expected in proof:

@@ -12,7 +12,9 @@ from threading import Thread
 
 from keshikaran.backbones import Backbone, Engine
 from keshikaran.errors import PASSING_REASONS, ImageRefusedError
-from keshikaran.inference import Inferred, Pipeline, infer_many
+from keshikaran.inference import Inferred, Outputs, Pipeline, infer_many
+from keshikaran.joined_features import read_joined
+from keshikaran.parts import Inputs, Part, PartsEngine, output_name
 from keshikaran.pixels import Decoder, InProcessDecoder, PixelSpec
 from keshikaran.rates import Rates
 from keshikaran.store import BlobStore, FeatureCache, FeatureRecipe, Store
@@ -24,7 +26,6 @@ from keshikaran.types import (
     Progress,
     ProgressTask,
     SilentProgress,
-    UInt8Array,
 )
 
 _COMMIT_EVERY_S = 2.0
@@ -47,6 +48,7 @@ class FeatureTable:
         cached: how many of them needed no work.
         seconds: time spent on the others.
         rates: what bounds the rate reached; None where too few images needed work.
+        lead: how many columns the first part has; None where there is no other.
     """
 
     image_ids: list[ImageId]
@@ -57,6 +59,13 @@ class FeatureTable:
     cached: int
     seconds: float
     rates: Rates | None = None
+    lead: int | None = None
+
+    @property
+    def first_part(self) -> Float32Array:
+        """The columns of the first part, float32 [R, d]: what near-duplicates go by."""
+        matrix: Float32Array = self.matrix[:, : self.lead]
+        return matrix
 
     @property
     def images_per_s(self) -> float | None:
@@ -78,14 +87,15 @@ def rate_words(rate: float | None, rates: Rates | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Featurizer:
-    """A backbone and how to run it.
+    """What features are made of, and how.
 
     Attributes:
-        backbone: the frozen network.
+        backbone: the frozen network; of several parts, the first one's.
         spec: the pixels it gets.
         precision: arithmetic it runs in.
         open_loaded: loads its bytes into an engine; called only when there is work.
         decoder: turns image files into views.
+        beside: further parts, whose features stand beside the first one's.
     """
 
     backbone: Backbone
@@ -93,11 +103,22 @@ class Featurizer:
     precision: Precision
     open_loaded: Callable[[bytes], Engine]
     decoder: Decoder = field(default_factory=InProcessDecoder)
+    beside: tuple[Part, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts, the first one first."""
+        return (Part(self.backbone, self.spec), *self.beside)
 
     @property
     def recipe(self) -> FeatureRecipe:
-        """The key of its features in the cache."""
-        return FeatureRecipe(self.backbone.digest, self.precision, self.spec.resize_mode)
+        """The key of the first part's features in the cache."""
+        return self.recipes[0]
+
+    @property
+    def recipes(self) -> tuple[FeatureRecipe, ...]:
+        """The keys of all parts' features."""
+        return tuple(part.recipe(self.precision) for part in self.parts)
 
 
 def featurize(
@@ -122,13 +143,14 @@ def featurize(
     Raises:
         StoreError: the cache cannot be written.
     """
-    recipe = featurizer.recipe
     wanted = sorted(set(image_ids))
     done = fill_cache(store, cache, featurizer, wanted, progress)
-    found, matrix, starts = cache.read(recipe, wanted, featurizer.backbone.dim)
-    refused = cache.refusals(wanted, recipe.pixel_contract) | done.passing
+    dims = [part.backbone.dim for part in featurizer.parts]
+    found, matrix, starts = read_joined(cache, featurizer.recipes, dims, wanted)
+    refused = cache.refusals(wanted, featurizer.recipe.pixel_contract) | done.passing
     cached = len(wanted) - done.images
-    work = (len(wanted), cached, done.seconds, done.rates)
+    lead = dims[0] if featurizer.beside else None
+    work = (len(wanted), cached, done.seconds, done.rates, lead)
     return FeatureTable(found, matrix, starts, refused, *work)
 
 
@@ -156,39 +178,71 @@ def fill_cache(
     image_ids: Sequence[ImageId],
     progress: Progress | None = None,
 ) -> Filled:
-    """Compute what the cache lacks, and read nothing; see `featurize`."""
-    missing = cache.missing(featurizer.recipe, image_ids)
+    """Compute what the cache lacks, and read nothing; see `featurize`.
+
+    An image is decoded once for all the parts that lack it.
+    """
+    lacking = _lacking(cache, featurizer, image_ids)
     started = time.perf_counter()
-    writer: _Writer | None = None
-    if missing:
-        extensions = store.extension_of(missing)
-        files = ((image_id, extensions[image_id]) for image_id in missing)
-        with (progress or SilentProgress()).task("featurize", len(missing)) as task:
-            count = partial(_advance, task)
-            writer = _compute(store.blobs, cache, featurizer, files, count)
-    passing, rates = ({}, None) if writer is None else (writer.passing, writer.rates)
-    return Filled(len(missing), passing, time.perf_counter() - started, rates)
+    passing: dict[ImageId, ImageRefusedError] = {}
+    rates: Rates | None = None
+    count = sum(map(len, lacking.values()))
+    if count:
+        extensions = store.extension_of([i for ids in lacking.values() for i in ids])
+        with (progress or SilentProgress()).task("featurize", count) as task:
+            for numbers, ids in lacking.items():
+                work = _Work(cache, featurizer, numbers, partial(_advance, task))
+                files = ((image_id, extensions[image_id]) for image_id in ids)
+                writer = _compute(store.blobs, work, files)
+                passing |= writer.passing
+                rates = rates or writer.rates
+    return Filled(count, passing, time.perf_counter() - started, rates)
+
+
+def _lacking(
+    cache: FeatureCache, featurizer: Featurizer, image_ids: Sequence[ImageId]
+) -> dict[tuple[int, ...], list[ImageId]]:
+    """Numbers of parts → images that lack just these, in order."""
+    lacks: dict[ImageId, list[int]] = {}
+    for number, recipe in enumerate(featurizer.recipes):
+        for image_id in cache.missing(recipe, image_ids):
+            lacks.setdefault(image_id, []).append(number)
+        if featurizer.beside:  # views of one part must be told from each other to be matched
+            for image_id in cache.without_order(recipe).intersection(image_ids):
+                lacks.setdefault(image_id, []).append(number)
+    groups: dict[tuple[int, ...], list[ImageId]] = {}
+    for image_id in image_ids:
+        if image_id in lacks:
+            groups.setdefault(tuple(lacks[image_id]), []).append(image_id)
+    return groups
 
 
 def _advance(task: ProgressTask, _: ImageId) -> None:
     task.advance()
 
 
-def _compute(
-    blobs: BlobStore,
-    cache: FeatureCache,
-    featurizer: Featurizer,
-    files: Iterable[StoredFile],
-    done: Callable[[ImageId], None],
-) -> _Writer:
-    engine = featurizer.open_loaded(featurizer.backbone.model)
-    pipeline = Pipeline(featurizer.decoder, engine, featurizer.spec, sketched=True)
-    writer = _Writer(cache, featurizer.recipe)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Which parts are to be computed, where they go, and who is told of each image."""
+
+    cache: FeatureCache
+    featurizer: Featurizer
+    numbers: tuple[int, ...]
+    done: Callable[[ImageId], None]
+
+
+def _compute(blobs: BlobStore, work: _Work, files: Iterable[StoredFile]) -> _Writer:
+    featurizer = work.featurizer
+    parts = [featurizer.parts[number] for number in work.numbers]
+    engine = PartsEngine(parts, featurizer.open_loaded)
+    spec = Inputs.of(parts).spec
+    pipeline = Pipeline(featurizer.decoder, engine, spec, sketched=True)
+    writer = _Writer(work.cache, [featurizer.recipes[number] for number in work.numbers])
     items = ((file[0], partial(blobs.read, *file)) for file in files)
     try:
         for result in infer_many(items, pipeline, writer.note):
-            writer.add(result, featurizer.backbone.output)
-            done(result.key)
+            writer.add(result)
+            work.done(result.key)
     finally:
         writer.commit()
     return writer
@@ -273,8 +327,9 @@ class FeaturizeAhead:
                 new = self._new()
                 first = next(new, None)
                 if first is not None:
-                    parts = (self._store.blobs, self._cache, self._featurizer)
-                    self.rates = _compute(*parts, chain([first], new), self._count).rates
+                    numbers = tuple(range(len(self._featurizer.parts)))
+                    work = _Work(self._cache, self._featurizer, numbers, self._count)
+                    self.rates = _compute(self._store.blobs, work, chain([first], new)).rates
         except BaseException as failure:  # raised again where the images come from
             self._failure = failure
         self.seconds = time.perf_counter() - started
@@ -284,12 +339,14 @@ class FeaturizeAhead:
         self._task.advance()
 
     def _new(self) -> Iterator[StoredFile]:
-        """Images that the cache lacks, each once, as they come."""
+        """Images of which the cache has nothing, each once, as they come."""
         seen: set[ImageId] = set()
         while (files := self._waiting.get()) is not None:
             fresh = {image_id: extension for image_id, extension in files if image_id not in seen}
             seen.update(fresh)
-            missing = self._cache.missing(self._featurizer.recipe, list(fresh))
+            missing = list(fresh)
+            for recipe in self._featurizer.recipes:
+                missing = self._cache.missing(recipe, missing)
             self._task.advance(len(files) - len(missing))
             for image_id in missing:
                 if self._dropped:
@@ -300,24 +357,21 @@ class FeaturizeAhead:
 class _Writer:
     """Collects results and commits them now and then."""
 
-    def __init__(self, cache: FeatureCache, recipe: FeatureRecipe) -> None:
+    def __init__(self, cache: FeatureCache, recipes: Sequence[FeatureRecipe]) -> None:
         self.passing: dict[ImageId, ImageRefusedError] = {}
         self.rates: Rates | None = None
         self._cache = cache
-        self._recipe = recipe
-        self._vectors: list[tuple[ImageId, Float32Array]] = []
+        self._recipes = recipes
+        self._found: list[tuple[ImageId, Outputs]] = []
         self._refusals: list[tuple[ImageId, ImageRefusedError]] = []
-        self._sketches: list[tuple[ImageId, UInt8Array]] = []
         self._committed = time.monotonic()
 
     def note(self, rates: Rates) -> None:
         self.rates = rates
 
-    def add(self, result: Inferred[ImageId], output: str) -> None:
+    def add(self, result: Inferred[ImageId]) -> None:
         if result.outputs is not None:
-            self._vectors.append((result.key, result.outputs[output]))
-            if result.outputs.sketch is not None:
-                self._sketches.append((result.key, result.outputs.sketch))
+            self._found.append((result.key, result.outputs))
         elif result.refusal is not None:
             if result.refusal.reason in PASSING_REASONS:
                 self.passing[result.key] = result.refusal
@@ -327,7 +381,12 @@ class _Writer:
             self.commit()
 
     def commit(self) -> None:
-        if self._vectors or self._refusals:
-            self._cache.put(self._recipe, self._vectors, self._refusals, self._sketches)
-        self._vectors, self._refusals, self._sketches = [], [], []
+        if self._found or self._refusals:
+            orders = [(key, found.order_of_views()) for key, found in self._found]
+            orders = [(key, order) for key, order in orders if max(order)]
+            sketches = [(k, found.sketch) for k, found in self._found if found.sketch is not None]
+            for number, recipe in enumerate(self._recipes):
+                vectors = [(key, found[output_name(number)]) for key, found in self._found]
+                self._cache.put(recipe, vectors, self._refusals, () if number else sketches, orders)
+        self._found, self._refusals = [], []
         self._committed = time.monotonic()

@@ -52,7 +52,7 @@ class Pipeline:
     Attributes:
         decoder: turns the file into views.
         engine: the loaded network.
-        spec: the pixels it wants.
+        spec: the pixels it wants, a shape for each of its inputs.
         sketched: whether to make a sketch of each image, too.
     """
 
@@ -71,16 +71,22 @@ class Outputs:
         frames_total: frames in the file.
         frames_scored: how many of them were looked at.
         sketch: of the first view, uint8 [16, 16]; None if none was asked for.
+        order: see `DecodedImage.order`.
     """
 
     by_name: dict[str, Float32Array]
     frames_total: int
     frames_scored: int
     sketch: UInt8Array | None = None
+    order: tuple[int, ...] = ()
 
     def __getitem__(self, name: str) -> Float32Array:
         """One output, float32 [V, ...]."""
         return self.by_name[name]
+
+    def order_of_views(self) -> tuple[int, ...]:
+        """`order` spelt out."""
+        return self.order or tuple(range(len(next(iter(self.by_name.values())))))
 
     def score(self) -> float:
         """The highest score of any view; NaN if one of them has none."""
@@ -235,15 +241,17 @@ def _decode(read: Reader, pipeline: Pipeline) -> DecodedImage | ImageRefusedErro
 def _infer_views(images: Sequence[DecodedImage], pipeline: Pipeline) -> list[Outputs]:
     if not images:
         return []
-    together = [image.views for image in images]
-    values = pipeline.engine.infer(together[0] if len(together) == 1 else np.concatenate(together))
-    ends = np.cumsum([len(views) for views in together])
+    by_input = zip(*(image.inputs for image in images), strict=True)
+    together = [each[0] if len(each) == 1 else np.concatenate(each) for each in by_input]
+    values = pipeline.engine.infer(*together)
+    ends = np.cumsum([len(image.views) for image in images])
     return [
         Outputs(
             {name: rows[end - len(image.views) : end] for name, rows in values.items()},
             image.frames_total,
             image.frames_scored,
             sketch_of(image.views[0]) if pipeline.sketched else None,
+            image.order,
         )
         for image, end in zip(images, ends, strict=True)
     ]

@@ -68,7 +68,7 @@ def judge(tools: Tools, bundle: Bundle, origin: str, progress: Progress) -> Judg
         StoreError: the disk is full or the workspace cannot be written.
     """
     manifest = bundle.manifest
-    head = read_head(bundle.model, origin)
+    head = read_head(bundle.model, origin, len(manifest.inputs))
     features, data = _judging_images(tools, progress)
     known = tools.store.groups.of_images()
     validation, test = data.scored("validation", head), data.scored("test", head)

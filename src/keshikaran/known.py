@@ -20,10 +20,12 @@ from keshikaran.bundle import Bundle, read_bundle
 from keshikaran.errors import ImageRefusedError, NotEnoughImagesError
 from keshikaran.featurize import Featurizer, featurize
 from keshikaran.grouping import FirstViews, Sources, group_images
+from keshikaran.manifest import Manifest
 from keshikaran.memory import Memory, write_memory
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits
 from keshikaran.pixels.grey import encode_grey
 from keshikaran.pixels.isolated import Isolation, open_decoder
+from keshikaran.preparation import known_backbone
 from keshikaran.recognition import WHOLE, key_of
 from keshikaran.sketches import SKETCH_SIDE
 from keshikaran.store import FeatureCache, Store, Workspace, group_of
@@ -205,15 +207,21 @@ def _sketches(cache: FeatureCache, featurizer: Featurizer, image_ids: Sequence[I
 
 
 def featurizer_of(bundle: Bundle, decoder: Decoder) -> Featurizer:
-    """A model file as the backbone that is inside it."""
+    """A model file as the backbone that is inside it; of several parts, the first one's.
+
+    Raises:
+        BackboneError: the file has several networks, and the first is not among those here.
+    """
     manifest = bundle.manifest
+    if len(manifest.parts) > 1:
+        return _first_part(bundle.manifest, decoder)
     _, signature = read_graph(bundle.model, manifest.model_id)
     backbone = Backbone(
         name=manifest.backbone["name"],
         digest=manifest.backbone["digest"],
         model=bundle.model,
-        height=manifest.height,
-        width=manifest.width,
+        height=manifest.lead.height,
+        width=manifest.lead.width,
         dim=signature.outputs["features"][0],
         output="features",
         licence=manifest.backbone["licence"],
@@ -223,6 +231,15 @@ def featurizer_of(bundle: Bundle, decoder: Decoder) -> Featurizer:
         return open_engine(model, precision=manifest.precision)
 
     return Featurizer(backbone, manifest.pixels, manifest.precision, loaded, decoder)
+
+
+def _first_part(manifest: Manifest, decoder: Decoder) -> Featurizer:
+    backbone = known_backbone(manifest, manifest.parts[0]["backbone"])
+
+    def loaded(model: bytes) -> Engine:
+        return open_engine(model, precision=manifest.precision)
+
+    return Featurizer(backbone, manifest.lead, manifest.precision, loaded, decoder)
 
 
 def _numbered(names: Sequence[str]) -> IntArray:

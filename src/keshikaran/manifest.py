@@ -6,20 +6,24 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_args
 
 from keshikaran.drift_reference import reference_of
 from keshikaran.errors import BundleError
-from keshikaran.pixels import RESIZE_MODES, PixelSpec, ResizeMode
+from keshikaran.pixels import RESIZE_MODES, PixelSpec
 from keshikaran.types import Precision, Thresholds
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+MOST_PARTS = 8
+_LAST_OF_ONE_PART = 3
+"""The schema before files could hold several networks or shapes; still read."""
 MAX_MANIFEST_CHARACTERS = 1_000_000
 SELF_TEST_FEATURES = 16
 
 _MAX_DEPTH = 16
 _MAX_SIDE = 4096
+_MOST_FEATURES = 2**20
 _MAX_TEXT = 10_000
 _MODEL_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")
 _HINT = "Use a file that `keshikaran train` wrote."
@@ -57,10 +61,10 @@ class Manifest:
         reference: what scores and features of labelled images look like, to tell drift by; empty
             where nothing was kept.
         pixel_contract: version of the decoding rules.
-        height: rows of the input.
-        width: columns of the input.
-        resize_mode: how images get that shape.
-        backbone: name, digest, licence of the frozen network.
+        inputs: height, width and resize mode of what each input of the graph takes.
+        backbones: name, digest, licence of each frozen network.
+        parts: what the features are made of, in their order: number of a network, number of the
+            input that it looks at, and how many features that gives.
         precision: arithmetic that the features were computed in.
         recipe: how the head was fitted, with its settings.
         training_set: digest over the images and labels, and the split's scheme.
@@ -83,10 +87,9 @@ class Manifest:
     calibration: dict[str, Any]
     reference: dict[str, Any]
     pixel_contract: int
-    height: int
-    width: int
-    resize_mode: ResizeMode
-    backbone: dict[str, str]
+    inputs: list[dict[str, Any]]
+    backbones: list[dict[str, str]]
+    parts: list[dict[str, int]]
     precision: Precision
     recipe: dict[str, Any]
     training_set: dict[str, Any]
@@ -98,15 +101,31 @@ class Manifest:
 
     @property
     def pixels(self) -> PixelSpec:
-        """The pixels the graph wants."""
-        return PixelSpec(self.height, self.width, self.resize_mode)
+        """The pixels the graph wants: a shape for each input."""
+        first, *beside = [PixelSpec(**shape) for shape in self.inputs]
+        return replace(first, beside=tuple(beside))
+
+    @property
+    def lead(self) -> PixelSpec:
+        """The pixels of the first part."""
+        return self.pixels.shapes[self.parts[0]["input"]]
+
+    @property
+    def backbone(self) -> dict[str, str]:
+        """The network of the first part."""
+        return self.backbones[self.parts[0]["backbone"]]
+
+    @property
+    def dim(self) -> int:
+        """How many features there are."""
+        return sum(part["features"] for part in self.parts)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, no NaN."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def parse_manifest(text: str, origin: str) -> Manifest:
+def parse_manifest(text: str, origin: str, dim: int = 0) -> Manifest:
     """Read a manifest, and refuse one that code could stumble over.
 
     Fields that this version does not know are ignored; all it knows must be there and fit.
@@ -114,6 +133,7 @@ def parse_manifest(text: str, origin: str) -> Manifest:
     Args:
         text: the JSON.
         origin: the file's name, for messages.
+        dim: how many features the graph gives; older files do not say it.
 
     Raises:
         BundleError: no JSON object, too large or deep, of another version, or with a field that
@@ -122,6 +142,8 @@ def parse_manifest(text: str, origin: str) -> Manifest:
     try:
         raw = _read_json(text)
         _check_version(raw, origin)
+        if raw["schema"] == _LAST_OF_ONE_PART:
+            raw = _of_one_part(raw, dim)
         for name, fits in _FIELDS.items():
             if not fits(raw[name]):
                 msg = f"bad {name}"
@@ -129,6 +151,7 @@ def parse_manifest(text: str, origin: str) -> Manifest:
         values = {item.name: raw[item.name] for item in fields(Manifest)}
         values["thresholds"] = Thresholds(**values["thresholds"])
         values["self_test"] = SelfTest(**values["self_test"])
+        _check_parts(values)
         return Manifest(**values)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         msg = f"{origin}: the manifest is damaged ({_words(error)})."
@@ -184,9 +207,29 @@ def _check_version(raw: dict[str, Any], origin: str) -> None:
     if schema > SCHEMA_VERSION:
         msg = f"{origin} was written by a newer version of keshikaran."
         raise BundleError(msg, "Update keshikaran.")
-    if schema < SCHEMA_VERSION:
+    if schema < _LAST_OF_ONE_PART:
         msg = f"{origin} was written by a version of keshikaran before the first release."
         raise BundleError(msg, "Train again: keshikaran train. Features are not computed anew.")
+
+
+def _of_one_part(raw: dict[str, Any], dim: int) -> dict[str, Any]:
+    """The same in today's words."""
+    shape = {name: raw[name] for name in ("height", "width", "resize_mode")}
+    return {
+        **raw,
+        "schema": SCHEMA_VERSION,
+        "inputs": [shape],
+        "backbones": [raw["backbone"]],
+        "parts": [{"backbone": 0, "input": 0, "features": dim}],
+    }
+
+
+def _check_parts(values: dict[str, Any]) -> None:
+    """Every part names what is there, and nothing is there that no part names."""
+    for things, name in (("inputs", "input"), ("backbones", "backbone")):
+        if {part[name] for part in values["parts"]} != {*range(len(values[things]))}:
+            msg = f"bad parts: they do not fit {things}"
+            raise ValueError(msg)
 
 
 def _is_text(value: object) -> bool:
@@ -237,6 +280,34 @@ def _is_reference(value: object) -> bool:
     return True
 
 
+def _is_few(value: object, fits: Callable[[object], bool]) -> bool:
+    return isinstance(value, list) and 1 <= len(value) <= MOST_PARTS and all(map(fits, value))
+
+
+def _is_shape(value: object) -> bool:
+    return _has(value, height=_is_side, width=_is_side, resize_mode=_is_resize_mode)
+
+
+def _is_resize_mode(value: object) -> bool:
+    return isinstance(value, str) and value in RESIZE_MODES
+
+
+def _is_backbone(value: object) -> bool:
+    return _has(value, name=_is_text, digest=_is_text, licence=_is_text)
+
+
+def _is_part(value: object) -> bool:
+    return _has(value, backbone=_is_place, input=_is_place, features=_is_dim)
+
+
+def _is_place(value: object) -> bool:
+    return _is_whole(value, 0, MOST_PARTS)
+
+
+def _is_dim(value: object) -> bool:
+    return _is_whole(value, 1, _MOST_FEATURES)
+
+
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_object, value))
 
@@ -279,10 +350,9 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "calibration": _is_calibration,
     "reference": _is_reference,
     "pixel_contract": lambda value: _is_whole(value, 1),
-    "height": _is_side,
-    "width": _is_side,
-    "resize_mode": lambda value: isinstance(value, str) and value in RESIZE_MODES,
-    "backbone": lambda value: _has(value, name=_is_text, digest=_is_text, licence=_is_text),
+    "inputs": lambda value: _is_few(value, _is_shape),
+    "backbones": lambda value: _is_few(value, _is_backbone),
+    "parts": lambda value: _is_few(value, _is_part),
     "precision": lambda value: isinstance(value, str) and value in get_args(Precision),
     "recipe": _is_object,
     "training_set": _is_object,

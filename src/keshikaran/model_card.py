@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,8 @@ from keshikaran.dataset import Dataset
 from keshikaran.drift_reference import DriftReference
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.head import FitResult
-from keshikaran.pixels import PIXEL_CONTRACT_VERSION
+from keshikaran.parts import Inputs, Part
+from keshikaran.pixels import PIXEL_CONTRACT_VERSION, PixelSpec
 from keshikaran.split import SplitScheme
 from keshikaran.training_run import TrainingOptions
 from keshikaran.version import __version__
@@ -25,7 +27,7 @@ class Facts:
     """What is known of a run once its head is calibrated."""
 
     options: TrainingOptions
-    backbone: Backbone
+    parts: Sequence[Part]
     scheme: SplitScheme
     data: Dataset
     fit: FitResult
@@ -36,9 +38,8 @@ def model_id_of(created: datetime, facts: Facts) -> str:
     """Time first, so that names sort by age; then a digest of what was learned."""
     head = facts.calibrated.head
     digest = hashlib.sha256(head.weights.tobytes())
-    digest.update(
-        repr((head.bias, head.bend, facts.backbone.digest, facts.options.precision)).encode()
-    )
+    backbones = "+".join(part.backbone.digest for part in facts.parts)
+    digest.update(repr((head.bias, head.bend, backbones, facts.options.precision)).encode())
     return f"{created:%Y%m%dT%H%M%SZ}-{digest.hexdigest()[:8]}"
 
 
@@ -51,7 +52,9 @@ def manifest_of(
     self_test: SelfTest,
 ) -> Manifest:
     """The manifest of the run's bundle."""
-    options, backbone, calibrated = facts.options, facts.backbone, facts.calibrated
+    options, calibrated = facts.options, facts.calibrated
+    shapes = Inputs.of(facts.parts).spec.shapes
+    backbones = list({part.backbone.digest: part.backbone for part in facts.parts}.values())
     return Manifest(
         model_id=model_id,
         created=created.isoformat(timespec="seconds"),
@@ -69,14 +72,21 @@ def manifest_of(
         },
         reference={} if reference is None else reference.to_dict(),
         pixel_contract=PIXEL_CONTRACT_VERSION,
-        height=backbone.height,
-        width=backbone.width,
-        resize_mode=options.resize_mode,
-        backbone={
-            "name": backbone.name,
-            "digest": backbone.digest,
-            "licence": backbone.licence,
-        },
+        inputs=[
+            {"height": one.height, "width": one.width, "resize_mode": one.resize_mode}
+            for one in shapes
+        ],
+        backbones=[
+            {"name": one.name, "digest": one.digest, "licence": one.licence} for one in backbones
+        ],
+        parts=[
+            {
+                "backbone": backbones.index(part.backbone),
+                "input": shapes.index(part.spec),
+                "features": part.backbone.dim,
+            }
+            for part in facts.parts
+        ],
         precision=options.precision,
         recipe={"name": options.recipe, "c": facts.fit.c},
         training_set={"digest": facts.data.digest(), "split_scheme": asdict(facts.scheme)},
@@ -86,8 +96,12 @@ def manifest_of(
             "test": evaluation.test.to_dict(),
         },
         self_test=self_test,
-        licence=f"backbone weights: {backbone.licence}; head: yours",
+        licence=f"backbone weights: {_licences(backbones)}; head: yours",
     )
+
+
+def _licences(backbones: Sequence[Backbone]) -> str:
+    return ", ".join(dict.fromkeys(one.licence for one in backbones))
 
 
 def settings_of(manifest: Manifest) -> dict[str, str]:
@@ -100,10 +114,10 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
     return {
         "created": manifest.created,
         "keshikaran": manifest.keshikaran_version,
-        "backbone": f"{manifest.backbone['name']} ({manifest.backbone['digest'][:12]})",
+        "backbone": " + ".join(f"{b['name']} ({b['digest'][:12]})" for b in manifest.backbones),
         "precision": manifest.precision,
-        "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
-        f" contract {manifest.pixel_contract}",
+        "pixels": " + ".join(_shape_words(shape) for shape in manifest.pixels.shapes)
+        + f", contract {manifest.pixel_contract}",
         "head": _text(manifest.recipe.get("name")) + regularised,
         "calibration": _calibration_words(manifest),
         "split scheme": _text(scheme.get("name")) + _unguarded(scheme),
@@ -111,6 +125,10 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
         "prevalence": f"{manifest.prevalence:.4f}",
         "thresholds": manifest.thresholds_chosen_for,
     }
+
+
+def _shape_words(shape: PixelSpec) -> str:
+    return f"{shape.height}×{shape.width}, {shape.resize_mode}"
 
 
 def _text(value: object) -> str:

@@ -77,7 +77,7 @@ class Predictor:
         self._recognizer: Recognizer | None = None
         self._seen: Seen | None = None
         if memory is not None:
-            check_fit(memory, self.manifest, engine)
+            check_fit(memory, self.manifest)
             self._recognizer = Recognizer(memory, self._decoder)
 
     @classmethod

@@ -6,7 +6,7 @@ Training, auditing, reviewing labels and suggesting what to label next all stand
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,8 +16,8 @@ from keshikaran.backbones import (
     DEFAULT_BACKBONE,
     Backbone,
     Engine,
+    backbone_of_digest,
     load_backbone,
-    name_of_digest,
     open_engine,
     read_graph,
 )
@@ -26,8 +26,11 @@ from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.errors import BackboneError
 from keshikaran.featurize import FeatureTable, Featurizer, featurize
 from keshikaran.grouping import FirstViews, GroupingReport, Sources, group_images
+from keshikaran.manifest import Manifest
+from keshikaran.parts import Part
 from keshikaran.pixels import DEFAULT_LIMITS, Decoder, Limits, PixelSpec
 from keshikaran.pixels.isolated import open_decoder
+from keshikaran.presets import PARTS, load_backbones
 from keshikaran.rows import pieces, take
 from keshikaran.split import SplitReport, split_images
 from keshikaran.store import FeatureCache, Store, Workspace
@@ -45,8 +48,8 @@ class Tools:
         store: the catalogue and the images.
         cache: their features.
         decoder: turns image files into pixels.
-        backbone: the frozen network.
-        featurizer: the same, with the pixels it gets and the arithmetic it runs in.
+        backbone: the frozen network; of several parts, the first one's.
+        featurizer: all parts, with the pixels they get and the arithmetic they run in.
     """
 
     store: Store
@@ -82,14 +85,14 @@ def open_tools(workspace: Workspace, options: TrainingOptions) -> Iterator[Tools
         BackboneError: the backbone cannot be had.
         IsolationError: no process can be started to decode images in.
     """
-    backbone = load_backbone(options.backbone)
+    parts = parts_of(options)
     with (
         Store(workspace.folder) as store,
         closing(open_decoder(options.isolation, _limits(options, store))) as decoder,
         FeatureCache(workspace.features) as cache,
     ):
-        featurizer = _featurizer(backbone, options, decoder)
-        yield Tools(store, cache, decoder, backbone, featurizer)
+        featurizer = _featurizer(parts, options, decoder)
+        yield Tools(store, cache, decoder, featurizer.backbone, featurizer)
 
 
 @contextmanager
@@ -107,8 +110,10 @@ def open_cached_tools(workspace: Workspace, options: TrainingOptions) -> Iterato
         own = tools.featurizer.recipe
         recipes = [own, *tools.cache.recipes(tools.backbone.digest)]
         recipe = min(recipes, key=lambda recipe: len(tools.cache.missing(recipe, wanted)))
-        options = replace(options, precision=recipe.precision, resize_mode=recipe.resize_mode)
-        yield replace(tools, featurizer=_featurizer(tools.backbone, options, tools.decoder))
+        options = replace(options, precision=recipe.precision)
+        spec = replace(tools.featurizer.spec, resize_mode=recipe.resize_mode)
+        parts = [Part(tools.backbone, spec)]
+        yield replace(tools, featurizer=_featurizer(parts, options, tools.decoder))
 
 
 @contextmanager
@@ -124,23 +129,49 @@ def open_bundle_tools(
     Raises:
         KeshikaranError: as `open_tools`.
     """
-    manifest = bundle.manifest
+    parts = _bundled_parts(bundle)
     options = replace(
         options,
-        backbone=name_of_digest(manifest.backbone["digest"]) or DEFAULT_BACKBONE,
-        precision=manifest.precision,
-        resize_mode=manifest.resize_mode,
+        preset="fast",
+        backbone=DEFAULT_BACKBONE,
+        precision=bundle.manifest.precision,
     )
     with open_tools(workspace, options) as tools:
-        if tools.backbone.digest != manifest.backbone["digest"]:
-            backbone = bundled_backbone(bundle)
-            featurizer = _featurizer(backbone, options, tools.decoder)
-            tools = replace(tools, backbone=backbone, featurizer=featurizer)
-        yield tools
+        featurizer = _featurizer(parts, options, tools.decoder)
+        yield replace(tools, backbone=featurizer.backbone, featurizer=featurizer)
+
+
+def _bundled_parts(bundle: Bundle) -> list[Part]:
+    manifest = bundle.manifest
+    if len(manifest.parts) == 1:
+        known = backbone_of_digest(manifest.backbone["digest"])
+        return [Part(known or bundled_backbone(bundle), manifest.lead)]
+    shapes = manifest.pixels.shapes
+    return [
+        Part(known_backbone(manifest, part["backbone"]), shapes[part["input"]])
+        for part in manifest.parts
+    ]
+
+
+def known_backbone(manifest: Manifest, number: int) -> Backbone:
+    """One of the networks of a model file with several, from among those that are here.
+
+    Raises:
+        BackboneError: it is not.
+    """
+    said = manifest.backbones[number]
+    found = backbone_of_digest(said["digest"])
+    if found is None:
+        msg = f"The model {manifest.model_id} needs the backbone {said['name']}, which is not here."
+        hint = (
+            f"Add the one that it was trained with: keshikaran backbone add package:{said['name']}"
+        )
+        raise BackboneError(msg, hint)
+    return found
 
 
 def bundled_backbone(bundle: Bundle) -> Backbone:
-    """The network inside a model file, under a digest of its own."""
+    """The network inside a model file that has one part, under a digest of its own."""
     manifest = bundle.manifest
     _, signature = read_graph(bundle.model, manifest.model_id)
     digest = hashlib.sha256(bundle.model).hexdigest()
@@ -148,8 +179,8 @@ def bundled_backbone(bundle: Bundle) -> Backbone:
         manifest.backbone["name"],
         digest,
         bundle.model,
-        manifest.height,
-        manifest.width,
+        manifest.lead.height,
+        manifest.lead.width,
         signature.outputs["features"][0],
         "features",
         manifest.backbone["licence"],
@@ -182,7 +213,8 @@ def group_labelled(tools: Tools, features: FeatureTable, progress: Progress) -> 
     """Groups of near-duplicates, once features are known; see `prepare`."""
     featurizer = tools.featurizer
     parts = (tools.store, tools.cache, tools.decoder, featurizer.recipe, featurizer.spec)
-    views = FirstViews(features.image_ids, np.asarray(take(features.matrix, features.starts)))
+    first = np.asarray(take(features.first_part, features.starts))
+    views = FirstViews(features.image_ids, first)
     return group_images(Sources(*parts), views, progress)
 
 
@@ -206,9 +238,27 @@ def engine_opener(options: TrainingOptions) -> Callable[[bytes], Engine]:
     return opened
 
 
-def _featurizer(backbone: Backbone, options: TrainingOptions, decoder: Decoder) -> Featurizer:
-    spec = PixelSpec(backbone.height, backbone.width, options.resize_mode)
-    return Featurizer(backbone, spec, options.precision, engine_opener(options), decoder)
+def parts_of(options: TrainingOptions) -> list[Part]:
+    """What the options make features of.
+
+    Raises:
+        BackboneError: a network cannot be had.
+    """
+    if options.preset == "fast":
+        backbones, modes = [load_backbone(options.backbone)], [options.resize_mode]
+    else:
+        backbones = load_backbones(options.preset)
+        modes = [name.resize_mode for name in PARTS[options.preset]]
+    return [
+        Part(one, PixelSpec(one.height, one.width, mode))
+        for one, mode in zip(backbones, modes, strict=True)
+    ]
+
+
+def _featurizer(parts: Sequence[Part], options: TrainingOptions, decoder: Decoder) -> Featurizer:
+    first, *beside = parts
+    how = (options.precision, engine_opener(options), decoder)
+    return Featurizer(first.backbone, first.spec, *how, tuple(beside))
 
 
 def _limits(options: TrainingOptions, store: Store) -> Limits:

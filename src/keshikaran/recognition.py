@@ -20,8 +20,6 @@ from keshikaran.alignment import (
     thumbnail_of,
     turned,
 )
-from keshikaran.backbones import Engine
-from keshikaran.bundle import self_test_pixels
 from keshikaran.errors import ImageRefusedError, MemoryFileError
 from keshikaran.inference import Outputs
 from keshikaran.manifest import Manifest
@@ -46,12 +44,12 @@ def key_of(manifest: Manifest) -> FeatureRecipe:
     return FeatureRecipe(
         manifest.backbone["digest"],
         manifest.precision,
-        manifest.resize_mode,
+        manifest.lead.resize_mode,
         manifest.pixel_contract,
     )
 
 
-def check_fit(memory: Memory, manifest: Manifest, engine: Engine) -> None:
+def check_fit(memory: Memory, manifest: Manifest) -> None:
     """Refuse known images whose features a model does not compute.
 
     Those that are known by their bytes alone fit any model.
@@ -59,7 +57,6 @@ def check_fit(memory: Memory, manifest: Manifest, engine: Engine) -> None:
     Args:
         memory: the known images.
         manifest: what the model says about itself.
-        engine: the loaded model.
 
     Raises:
         MemoryFileError: another network, precision, resize mode or pixel contract.
@@ -75,8 +72,7 @@ def check_fit(memory: Memory, manifest: Manifest, engine: Engine) -> None:
                 f" {manifest.model_id} has {value!s:.12}."
             )
             raise MemoryFileError(msg, _FIT)
-    features = engine.infer(self_test_pixels(manifest.height, manifest.width))["features"]
-    if features.shape[1] != len(memory.features.whitening.mean):
+    if manifest.parts[0]["features"] != len(memory.features.whitening.mean):
         msg = f"The known images do not have as many features as {manifest.model_id} gives."
         raise MemoryFileError(msg, _FIT)
 
@@ -132,7 +128,8 @@ class Recognizer:
     def _candidates(self, outputs: Outputs) -> dict[int, dict[int, tuple[Turn, ...]]]:
         """View → rows that may be copies → turns to try; only views that have some."""
         found: dict[int, dict[int, tuple[Turn, ...]]] = {}
-        alike = self._memory.features.alike(outputs["features"], _MOST_CANDIDATES)
+        width = len(self._memory.features.whitening.mean)  # of the model's first part
+        alike = self._memory.features.alike(outputs["features"][:, :width], _MOST_CANDIDATES)
         for view, rows in enumerate(alike[:_MOST_VIEWS]):
             for row in rows:
                 found.setdefault(view, {})[row] = ("none", "mirror")

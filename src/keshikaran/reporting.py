@@ -216,9 +216,9 @@ def all_refusals(store: Store, features: FeatureTable) -> tuple[Refusal, ...]:
 
 
 def first_views(features: FeatureTable, image_ids: Sequence[ImageId]) -> Float32Array:
-    """The row of each image's first view: float32 [n, D]; all of them have one."""
+    """The first part's row of each image's first view: float32 [n, D]; all of them have one."""
     place = dict(zip(features.image_ids, features.starts.tolist(), strict=True))
-    rows: Float32Array = features.matrix[[place[image_id] for image_id in image_ids]]
+    rows: Float32Array = features.first_part[[place[image_id] for image_id in image_ids]]
     return rows
 
 

@@ -6,6 +6,8 @@ bfloat16 leave these in float32, so that no score is rounded to 8 bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -13,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from keshikaran.backbones import Backbone, read_graph
 from keshikaran.errors import BackboneError, BundleError
 from keshikaran.head import Bend, Head
+from keshikaran.joined_graph import join_networks
+from keshikaran.parts import Part
 from keshikaran.types import Float64Array
 
 _PREFIX = "keshikaran_head_"
@@ -40,6 +44,33 @@ def build_scoring_graph(backbone: Backbone, head: Head) -> onnx.ModelProto:
     if features != "features":
         _rename(graph, features, "features")
     _rename(graph, "score", "backbone_score")
+    _free_batch(graph)
+    return _with_head(model, backbone.dim, head, backbone.name)
+
+
+def build_joined_graph(parts: Sequence[Part], head: Head) -> onnx.ModelProto:
+    """Put the networks of some parts side by side and append the head.
+
+    Args:
+        parts: at least one; what one gives is the same as `build_scoring_graph`.
+        head: folded weights of all their features, float64 [D], and bias.
+
+    Returns:
+        As `build_scoring_graph`, with an input for each shape: `images`, `images_2` …
+
+    Raises:
+        BackboneError: the networks cannot be joined to each other or to the head.
+    """
+    if len(parts) == 1:
+        return build_scoring_graph(parts[0].backbone, head)
+    dim = sum(part.backbone.dim for part in parts)
+    names = ", ".join(dict.fromkeys(part.backbone.name for part in parts))
+    return _with_head(join_networks(parts), dim, head, names)
+
+
+def _with_head(model: onnx.ModelProto, dim: int, head: Head, origin: str) -> onnx.ModelProto:
+    """Append the head behind the value `features`, and declare what comes out."""
+    graph = model.graph
     for name, value in _head_values(head).items():
         graph.initializer.append(numpy_helper.from_array(value, _PREFIX + name))
     graph.node.extend(_head_nodes(_opset(model), bent=head.bend is not None))
@@ -47,30 +78,30 @@ def build_scoring_graph(backbone: Backbone, head: Head) -> onnx.ModelProto:
     graph.output.extend(
         [
             helper.make_tensor_value_info("score", TensorProto.FLOAT, ["N"]),
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", backbone.dim]),
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", dim]),
         ]
     )
-    _free_batch(graph)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        msg = f"The head cannot be joined to {backbone.name}: {str(error).splitlines()[0][:200]}"
+        msg = f"The head cannot be joined to {origin}: {str(error).splitlines()[0][:200]}"
         raise BackboneError(msg, "Check the file with onnx.checker.") from error
     return model
 
 
-def read_head(model: bytes, origin: str) -> Head:
+def read_head(model: bytes, origin: str, inputs: int = 1) -> Head:
     """The head of a scoring graph, in the single precision that it is kept in.
 
     Args:
         model: the bytes of a graph that `build_scoring_graph` made.
         origin: the file's name, for messages.
+        inputs: how many it has.
 
     Raises:
         BackboneError: no ONNX graph that may be run.
         BundleError: it has no head of ours.
     """
-    graph, _ = read_graph(model, origin)
+    graph, _ = read_graph(model, origin, inputs)
     found: dict[str, Float64Array] = {
         tensor.name.removeprefix(_PREFIX): numpy_helper.to_array(tensor).astype(np.float64)
         for tensor in graph.graph.initializer

@@ -48,8 +48,8 @@ class _TimedEngine:
         self.streams, self.batch_size = engine.streams, engine.batch_size
         self.device = device_of(engine)
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         started = time.perf_counter()
-        outputs = self._engine.infer(images)
+        outputs = self._engine.infer(images, *beside)
         self._record("infer", time.perf_counter() - started)
         return outputs

@@ -91,7 +91,7 @@ def train(
         write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
         fit, calibrated, groups = _fit_and_calibrate(store, data, options, clock)
-        facts = Facts(options, tools.backbone, stored_scheme(store), data, fit, calibrated)
+        facts = Facts(options, tools.featurizer.parts, stored_scheme(store), data, fit, calibrated)
         with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
             with clock.stage("evaluate"):

@@ -17,6 +17,7 @@ from keshikaran.ingest import ImportReport
 from keshikaran.pixels import ImageFormat, ResizeMode
 from keshikaran.pixels.isolated import Isolation
 from keshikaran.policy import Policy
+from keshikaran.presets import Preset
 from keshikaran.split import SplitReport, SplitScheme
 from keshikaran.store import Contradiction
 from keshikaran.types import Precision, Refusal
@@ -40,6 +41,8 @@ class TrainingOptions:
         split: None repeats the workspace's last scheme, or the default.
         policy: what is objectionable, and what the thresholds are asked for.
         tensorboard: whether to write a TensorBoard run.
+        preset: what the features are made of; all but `fast` say it themselves, so that `backbone`
+            and `resize_mode` count with `fast` only.
         isolation: whether images are decoded in child processes or in this one.
         accept: formats that the import takes besides the usual ones.
         rehash: whether to read files of the sources again that look unchanged.
@@ -59,6 +62,7 @@ class TrainingOptions:
     accept: frozenset[ImageFormat] = frozenset()
     rehash: bool = False
     where: str = ""
+    preset: Preset = "fast"
 
 
 @dataclass(frozen=True, slots=True)

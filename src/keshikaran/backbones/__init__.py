@@ -20,6 +20,7 @@ from keshikaran.backbones.registered import name_of_digest
 from keshikaran.backbones.registry import (
     DEFAULT_BACKBONE,
     Backbone,
+    backbone_of_digest,
     known_names,
     load_backbone,
     make_backbone,
@@ -35,6 +36,7 @@ __all__ = [
     "Engine",
     "EngineName",
     "GraphSignature",
+    "backbone_of_digest",
     "device_of",
     "known_names",
     "load_backbone",

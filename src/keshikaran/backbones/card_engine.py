@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -36,6 +37,7 @@ _LARGEST_VALUES = 4
 """A network's arena holds about so many values of the largest's size: its input, its output, a
 workspace, and what a shortcut keeps."""
 
+_MOST_INPUTS = 64  # whoever read the file has said how many it may have
 _PROBES = 3
 _TOLERANCE: dict[Precision, float] = {"f32": 1e-3, "f16": 0.1}
 _MEMORY_WORDS = (
@@ -59,12 +61,11 @@ def open_card(model: bytes, device: CardKind, precision: Precision) -> CardEngin
         MissingExtraError: there is no ONNX Runtime.
         BackboneError: the card cannot be used, or computes something else.
     """
-    proto, signature = read_graph(model, "the network")
-    shape = f"{signature.input_name}:{signature.height}x{signature.width}x3"
-    placement = place(device, precision, shape)
+    proto, signature = read_graph(model, "the network", _MOST_INPUTS)
+    placement = place(device, precision, signature.inputs)
     card = find_card()
     free = None if card is None else card.free_bytes
-    size = batch_size_for(free, largest_value_bytes(proto, signature.input_name))
+    size = batch_size_for(free, largest_value_bytes(proto, set(signature.inputs)))
     return CardEngine(model, placement, precision, batch_size=size)
 
 
@@ -123,40 +124,40 @@ class CardEngine:
         self._session = _session(
             in_half_precision(model) if precision == "f16" else model, placement
         )
-        described = self._session.get_inputs()[0]
-        self._input, self._shape = described.name, tuple(described.shape[1:])
+        self._inputs = {each.name: tuple(each.shape[1:]) for each in self._session.get_inputs()}
         self._names = [output.name for output in self._session.get_outputs()]
         self._slots: SimpleQueue[dict[int, _Bound]] = SimpleQueue()
         for _ in range(self.streams):
             self._slots.put({})
         self._compare(model)
-        self.infer(np.zeros((self.batch_size, *self._shape), np.uint8))  # is there room?
+        blank = [np.zeros((self.batch_size, *each), np.uint8) for each in self._inputs.values()]
+        self.infer(*blank)  # is there room?
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         """See `Engine.infer`; numbers of f32 differ by less than 1e-3 between sizes of calls."""
         rows: list[list[Float32Array]] = []
         done = 0
         while done < len(images):
             size = self.batch_size
-            part = images[done : done + size]
+            part = [each[done : done + size] for each in (images, *beside)]
             try:
                 rows.append(self._call(part))
             except Exception as error:  # its exceptions share no public base class
                 self._make_room(size, error)
             else:
-                done += len(part)
+                done += len(part[0])
         return {
             name: np.concatenate([row[column] for row in rows])
             for column, name in enumerate(self._names)
         }
 
-    def _call(self, images: UInt8Array) -> list[Float32Array]:
+    def _call(self, images: Sequence[UInt8Array]) -> list[Float32Array]:
         """Up to `batch_size` images, padded to the next power of two."""
         slot = self._slots.get()
         try:
-            size = 1 << (len(images) - 1).bit_length()
+            size = 1 << (len(images[0]) - 1).bit_length()
             if size not in slot:
-                slot[size] = _Bound(self._session, self._input, (size, *self._shape), self._memory)
+                slot[size] = _Bound(self._session, size, self._inputs, self._memory)
             return slot[size].run(images)
         except BaseException:
             slot.clear()  # gives the card's memory back
@@ -179,13 +180,16 @@ class CardEngine:
 
     def _compare(self, model: bytes) -> None:
         """The promise that f32 is the same everywhere is checked, not hoped for."""
-        shape = (_PROBES, *self._shape)
-        probes = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        rng = np.random.default_rng(0)
+        probes = {
+            name: rng.integers(0, 256, (_PROBES, *shape), dtype=np.uint8)
+            for name, shape in self._inputs.items()
+        }
         exact = onnxruntime.InferenceSession(
             model, session_options(), providers=["CPUExecutionProvider"]
         )
-        expected = exact.run(self._names, {self._input: probes})
-        found = self.infer(probes)
+        expected = exact.run(self._names, probes)
+        found = self.infer(*probes.values())
         for name, right in zip(self._names, expected, strict=True):
             off = float(np.abs(found[name] - right).max())
             allowed = _TOLERANCE[self.precision] * max(1.0, float(np.abs(right).max()))
@@ -200,25 +204,36 @@ class _Bound:
     """Memory on the card for one size of batch, bound to the session once."""
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, name: str, shape: tuple[int, ...], memory: str
+        self,
+        session: onnxruntime.InferenceSession,
+        size: int,
+        inputs: dict[str, tuple[int, ...]],
+        memory: str,
     ) -> None:
         self._session = session
-        self._host = np.zeros(shape, np.uint8)
-        self._images = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, memory, 0)
         self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(name, self._images)
+        self._hosts: list[UInt8Array] = []
+        self._cards: list[onnxruntime.OrtValue] = []
+        for name, shape in inputs.items():
+            whole = (size, *shape)
+            self._hosts.append(np.zeros(whole, np.uint8))
+            self._cards.append(
+                onnxruntime.OrtValue.ortvalue_from_shape_and_type(whole, np.uint8, memory, 0)
+            )
+            self._binding.bind_ortvalue_input(name, self._cards[-1])
         for output in session.get_outputs():
             self._binding.bind_output(output.name, memory, 0)
 
-    def run(self, images: UInt8Array) -> list[Float32Array]:
-        if images.shape == self._host.shape and images.flags.c_contiguous:
-            self._images.update_inplace(images)
-        else:
-            self._host[: len(images)] = images
-            self._images.update_inplace(self._host)
+    def run(self, images: Sequence[UInt8Array]) -> list[Float32Array]:
+        for given, host, card in zip(images, self._hosts, self._cards, strict=True):
+            if given.shape == host.shape and given.flags.c_contiguous:
+                card.update_inplace(given)
+            else:
+                host[: len(given)] = given
+                card.update_inplace(host)
         self._session.run_with_iobinding(self._binding)
         values = self._binding.copy_outputs_to_cpu()
-        return [np.array(value[: len(images)], dtype=np.float32) for value in values]
+        return [np.array(value[: len(images[0])], dtype=np.float32) for value in values]
 
 
 def _session(model: bytes, placement: Placement) -> onnxruntime.InferenceSession:

@@ -24,6 +24,9 @@ from keshikaran.errors import BackboneError, MissingExtraError
 from keshikaran.types import Precision
 
 CardKind = Literal["cuda", "tensorrt"]
+Inputs = Mapping[str, tuple[int, int]]
+"""Name → rows and columns of each input of a network."""
+
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 DEVICE_NAMES: tuple[Device, ...] = get_args(Device)
 
@@ -79,13 +82,13 @@ class Card:
     driver: str
 
 
-def place(device: CardKind, precision: Precision, images: str) -> Placement:
+def place(device: CardKind, precision: Precision, inputs: Inputs) -> Placement:
     """The settings for a card, if this ONNX Runtime can use one.
 
     Args:
         device: which road to the card.
         precision: f32 or f16.
-        images: name and shape of the network's input without its first axis, `images:224x224x3`.
+        inputs: the network's.
 
     Raises:
         MissingExtraError: there is no ONNX Runtime.
@@ -107,23 +110,27 @@ def place(device: CardKind, precision: Precision, images: str) -> Placement:
     if device == "cuda":
         return Placement(device, (cuda, cpu))
     os.environ[_TF32_SWITCH] = "0"  # TensorRT has no other switch, and asks once in a process
-    tensorrt = (_PROVIDERS["tensorrt"], _tensorrt_options(precision, images))
+    tensorrt = (_PROVIDERS["tensorrt"], _tensorrt_options(precision, inputs))
     return Placement(device, (tensorrt, cuda, cpu))
 
 
-def _tensorrt_options(precision: Precision, images: str) -> dict[str, str]:
+def _tensorrt_options(precision: Precision, inputs: Inputs) -> dict[str, str]:
     """Keep what took minutes to build, and build once for all numbers of images."""
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(home) / "keshikaran" / "tensorrt"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name, shape = images.rsplit(":", 1)
-    profile = {"min": 1, "opt": MAX_BATCH, "max": MAX_BATCH}
+    profile = {
+        f"trt_profile_{end}_shapes": ",".join(
+            f"{name}:{images}x{height}x{width}x3" for name, (height, width) in inputs.items()
+        )
+        for end, images in (("min", 1), ("opt", MAX_BATCH), ("max", MAX_BATCH))
+    }
     return {
         "trt_fp16_enable": "1" if precision == "f16" else "0",
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": str(folder),
         "trt_timing_cache_enable": "1",
-        **{f"trt_profile_{end}_shapes": f"{name}:{n}x{shape}" for end, n in profile.items()},
+        **profile,
     }
 
 

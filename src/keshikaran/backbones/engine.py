@@ -34,11 +34,12 @@ class Engine(Protocol):
     streams: int
     batch_size: int
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         """Run the network.
 
         Args:
             images: uint8 [N, H, W, 3], RGB.
+            beside: the same images for each further input of the graph.
 
         Returns:
             One float32 array for each output of the graph, first axis N. An image's numbers

@@ -30,24 +30,36 @@ class GraphSignature:
     """What a network takes and gives.
 
     Attributes:
-        input_name: the one input, uint8 [N, height, width, 3].
-        height: rows it wants.
-        width: columns it wants.
+        inputs: name → rows and columns of each input, uint8 [N, rows, columns, 3].
         outputs: float32 output names, each with its shape after N (`()` for a plain [N]).
     """
 
-    input_name: str
-    height: int
-    width: int
+    inputs: dict[str, tuple[int, int]]
     outputs: dict[str, tuple[int, ...]]
 
+    @property
+    def input_name(self) -> str:
+        """The first input."""
+        return next(iter(self.inputs))
 
-def read_graph(data: bytes, origin: str) -> tuple[ModelProto, GraphSignature]:
+    @property
+    def height(self) -> int:
+        """Rows that the first input wants."""
+        return self.inputs[self.input_name][0]
+
+    @property
+    def width(self) -> int:
+        """Columns that the first input wants."""
+        return self.inputs[self.input_name][1]
+
+
+def read_graph(data: bytes, origin: str, most_inputs: int = 1) -> tuple[ModelProto, GraphSignature]:
     """Parse an ONNX file and refuse what is unsafe or does not fit.
 
     Args:
         data: the whole file.
         origin: its name, for messages.
+        most_inputs: how many inputs it may have: a backbone has one, a model file can have more.
 
     Returns:
         The parsed model and its signature.
@@ -61,9 +73,9 @@ def read_graph(data: bytes, origin: str) -> tuple[ModelProto, GraphSignature]:
     try:
         check_wire(data)
         model = _parse(data)
-        signature = _signature(model.graph)
+        signature = _signature(model.graph, most_inputs)
         check_structure(model)
-        check_sizes(model, signature.input_name, len(data))
+        check_sizes(model, set(signature.inputs), len(data))
     except NetworkRefusedError as refused:
         msg = f"{origin} {refused.words}"
         raise BackboneError(msg, refused.hint) from refused
@@ -81,24 +93,26 @@ def _parse(data: bytes) -> ModelProto:
     return model
 
 
-def _signature(graph: GraphProto) -> GraphSignature:
+def _signature(graph: GraphProto, most_inputs: int) -> GraphSignature:
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     hint = "A backbone takes uint8 [N, H, W, 3] (RGB, fixed H and W) and gives float32 [N, D]."
-    if len(inputs) != 1:
-        words = f"has {len(inputs)} inputs, not one."
+    if not 1 <= len(inputs) <= most_inputs:
+        wanted = "one" if most_inputs == 1 else f"1 to {most_inputs}"
+        words = f"has {len(inputs)} inputs, not {wanted}."
         raise NetworkRefusedError(words, hint)
-    shape = _shape(inputs[0])
-    kind = inputs[0].type.tensor_type.elem_type
-    if kind != TensorProto.UINT8 or not _is_image(shape):
-        words = f"takes {_kind_name(kind)} {_words(shape)} as its input."
-        raise NetworkRefusedError(words, hint)
+    for value in inputs:
+        shape, kind = _shape(value), value.type.tensor_type.elem_type
+        if kind != TensorProto.UINT8 or not _is_image(shape):
+            words = f"takes {_kind_name(kind)} {_words(shape)} as its input."
+            raise NetworkRefusedError(words, hint)
+    sides = {value.name: (_shape(value)[1], _shape(value)[2]) for value in inputs}
     outputs = {
         value.name: tuple(_shape(value)[1:])
         for value in graph.output
         if value.type.tensor_type.elem_type == TensorProto.FLOAT
     }
-    return GraphSignature(inputs[0].name, shape[1], shape[2], outputs)
+    return GraphSignature(sides, outputs)
 
 
 def _is_image(shape: list[int]) -> bool:

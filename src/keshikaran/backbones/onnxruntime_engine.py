@@ -50,13 +50,19 @@ class OnnxRuntimeEngine:
         except Exception as error:  # its exceptions share no public base class
             msg = f"ONNX Runtime cannot run this network: {str(error).splitlines()[0][:200]}"
             raise BackboneError(msg, "Check the file with onnx.checker.") from error
-        self._input = self._session.get_inputs()[0].name
+        self._inputs = [value.name for value in self._session.get_inputs()]
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         """See `Engine.infer`."""
         rows = [
-            self._session.run(self._names, {self._input: images[index : index + 1]})
+            self._session.run(
+                self._names,
+                {
+                    name: value[index : index + 1]
+                    for name, value in zip(self._inputs, (images, *beside), strict=True)
+                },
+            )
             for index in range(len(images))
         ]
         return {

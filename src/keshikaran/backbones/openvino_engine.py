@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import openvino
@@ -45,8 +47,7 @@ class OpenVinoEngine:
             self._core, self._graph = core, core.read_model(model, b"")
             # Compiling merges names of neighbouring values; these are the declared ones, in order.
             self._names = [output.get_any_name() for output in self._graph.outputs]
-            _, height, width, _ = self._graph.input(0).partial_shape
-            self._shape = (height.get_length(), width.get_length(), 3)
+            self._shapes = [_picture(value) for value in self._graph.inputs]
             self._warm_up()
         except RuntimeError as error:
             msg = f"OpenVINO cannot run this network: {_last_words(error)}"
@@ -59,26 +60,31 @@ class OpenVinoEngine:
         together wait for each other for ever (one holds the interpreter, one the set-up).
         """
         with _first_inference:
-            self._infer_batch(np.zeros((1, *self._shape), dtype=np.uint8))
+            self._infer_batch([np.zeros((1, *shape), dtype=np.uint8) for shape in self._shapes])
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         """See `Engine.infer`."""
-        pairs = len(images) // self.batch_size * self.batch_size
-        starts = [*range(0, pairs, self.batch_size), *range(pairs, len(images))]
-        ends = [*starts[1:], len(images)]
-        rows = [self._infer_batch(images[a:b]) for a, b in zip(starts, ends, strict=True)]
+        count, given = len(images), (images, *beside)
+        pairs = count // self.batch_size * self.batch_size
+        starts = [*range(0, pairs, self.batch_size), *range(pairs, count)]
+        ends = [*starts[1:], count]
+        rows = [
+            self._infer_batch([value[a:b] for value in given])
+            for a, b in zip(starts, ends, strict=True)
+        ]
         if len(rows) == 1:
             return rows[0]
         return {name: np.concatenate([row[name] for row in rows]) for name in self._names}
 
-    def _infer_batch(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def _infer_batch(self, images: Sequence[UInt8Array]) -> dict[str, Float32Array]:
         """Run one batch, of one image or of `batch_size`: an image's numbers are the same in both.
 
         The check is in the tests; what makes it so is that a batch only lengthens the outermost
         loop of every operator.
         """
-        request = self._request(len(images))
-        request.infer({0: np.ascontiguousarray(images)}, share_inputs=True)
+        request = self._request(len(images[0]))
+        given = {number: np.ascontiguousarray(value) for number, value in enumerate(images)}
+        request.infer(given, share_inputs=True)
         return {
             name: np.array(request.get_output_tensor(index).data, dtype=np.float32)
             for index, name in enumerate(self._names)
@@ -97,10 +103,16 @@ class OpenVinoEngine:
         with self._compiling:
             if size not in self._compiled:
                 graph = self._graph.clone()
-                graph.reshape([size, *self._shape])
+                graph.reshape({number: [size, *shape] for number, shape in enumerate(self._shapes)})
                 settings = _settings(self.precision, self.streams)
                 self._compiled[size] = self._core.compile_model(graph, "CPU", settings)
             return self._compiled[size]
+
+
+def _picture(value: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    """Rows, columns and bands of an input."""
+    _, height, width, _ = value.partial_shape
+    return (height.get_length(), width.get_length(), 3)
 
 
 def has_bf16(core: openvino.Core | None = None) -> bool:

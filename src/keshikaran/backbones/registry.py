@@ -9,7 +9,12 @@ from importlib import resources
 from pathlib import Path
 
 from keshikaran.backbones.graph import MAX_MODEL_BYTES, read_graph
-from keshikaran.backbones.registered import read_model, read_record, registered_names
+from keshikaran.backbones.registered import (
+    name_of_digest,
+    read_model,
+    read_record,
+    registered_names,
+)
 from keshikaran.errors import BackboneError
 
 DEFAULT_BACKBONE = "efficientnet-lite0"
@@ -60,6 +65,15 @@ def load_backbone(name: str = DEFAULT_BACKBONE) -> Backbone:
         hint = f"Use {', '.join(known_names())}, or the path of an .onnx file."
         raise BackboneError(msg, f"{hint} To have another one: keshikaran backbone add")
     return make_backbone(path.stem, read_backbone_file(path), "unknown", origin=str(path))
+
+
+def backbone_of_digest(digest: str) -> Backbone | None:
+    """The network with this digest, if it is in the package or was added."""
+    usual = load_backbone()
+    if usual.digest == digest:
+        return usual
+    name = name_of_digest(digest)
+    return None if name is None else load_backbone(name)
 
 
 def known_names() -> list[str]:

@@ -7,6 +7,7 @@ size is for one image; it is asked of a copy without the large weights, so it co
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
@@ -24,19 +25,19 @@ _SMALL = 1024
 """Weights of up to so many elements may be shapes, and stay in the copy that is judged."""
 
 
-def check_sizes(model: ModelProto, input_name: str, file_bytes: int) -> None:
+def check_sizes(model: ModelProto, input_names: Set[str], file_bytes: int) -> None:
     """Refuse a network whose values are of unknown or absurd size.
 
     Args:
         model: passed `check_structure`.
-        input_name: its one input, uint8 [N, H, W, 3].
+        input_names: its inputs, uint8 [N, H, W, 3].
         file_bytes: size of the file.
 
     Raises:
         NetworkRefusedError: an operator is used against its definition, a size cannot be told
             beforehand or is too large, or an output is not what is declared.
     """
-    light = _without_large_weights(model, input_name)
+    light = _without_large_weights(model, input_names)
     declared = {value.name: _shape(value) for value in light.graph.output}
     try:
         onnx.checker.check_model(light)
@@ -47,19 +48,19 @@ def check_sizes(model: ModelProto, input_name: str, file_bytes: int) -> None:
         words = f"uses an operator against its definition: {_first_words(error)}"
         raise NetworkRefusedError(words, "Check the file with onnx.checker.") from error
     sizes = _sizes(inferred.graph)
-    _check_totals(light.graph, sizes, input_name, file_bytes)
+    _check_totals(light.graph, sizes, input_names, file_bytes)
     for value in inferred.graph.output:
         _check_output(value.name, declared[value.name], _shape(value))
 
 
-def largest_value_bytes(model: ModelProto, input_name: str) -> int:
+def largest_value_bytes(model: ModelProto, input_names: Set[str]) -> int:
     """Bytes of the largest value that a network makes of one image.
 
     Args:
         model: passed `check_sizes`.
-        input_name: its one input.
+        input_names: its inputs.
     """
-    light = _without_large_weights(model, input_name)
+    light = _without_large_weights(model, input_names)
     inferred = onnx.shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
     return max(_sizes(inferred.graph).values(), default=0)
 
@@ -74,7 +75,7 @@ def _check_output(name: str, declared: list[int], computed: list[int]) -> None:
         raise NetworkRefusedError(words, DAMAGED)
 
 
-def _without_large_weights(model: ModelProto, input_name: str) -> ModelProto:
+def _without_large_weights(model: ModelProto, input_names: Set[str]) -> ModelProto:
     """The same graph for one image, with large weights as inputs and no claims about sizes."""
     graph = model.graph
     large = [tensor for tensor in graph.initializer if math.prod(tensor.dims) > _SMALL]
@@ -92,7 +93,7 @@ def _without_large_weights(model: ModelProto, input_name: str) -> ModelProto:
     light.graph.input.extend([*inputs, *stand_ins])
     light.graph.output.extend(graph.output)
     for value in light.graph.input:
-        if value.name == input_name:
+        if value.name in input_names:
             value.type.tensor_type.shape.dim[0].dim_value = 1
     return light
 
@@ -123,9 +124,9 @@ def _sizes(graph: GraphProto) -> dict[str, int]:
 
 
 def _check_totals(
-    graph: GraphProto, sizes: dict[str, int], input_name: str, file_bytes: int
+    graph: GraphProto, sizes: dict[str, int], input_names: Set[str], file_bytes: int
 ) -> None:
-    constant = {value.name for value in [*graph.initializer, *graph.input]} - {input_name}
+    constant = {value.name for value in [*graph.initializer, *graph.input]} - input_names
     folded = total = 0
     for node in graph.node:
         made = [_size(name, node, sizes) for name in node.output if name]

@@ -74,7 +74,7 @@ class PackageEngine:
         self._score_view = score_view
         self._lock = Lock()
 
-    def infer(self, images: UInt8Array) -> dict[str, Float32Array]:
+    def infer(self, images: UInt8Array, *beside: UInt8Array) -> dict[str, Float32Array]:
         """The score of each picture, float32 [N]."""
         with self._lock:
             return {"score": np.array([self._safely(image) for image in images], np.float32)}

@@ -13,7 +13,6 @@ from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY, say_import
 from keshikaran.cli.options import (
     AcceptOption,
-    BackboneOption,
     BalanceOption,
     DeviceOption,
     IsolationOption,
@@ -36,6 +35,7 @@ from keshikaran.cli.split import chosen_scheme, say_split
 from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
 from keshikaran.pixels import ResizeMode
+from keshikaran.presets import Preset
 from keshikaran.store import read_in_use
 from keshikaran.types import SPLITS, Precision, Refusal
 
@@ -58,7 +58,13 @@ def train_command(
     policy: PolicyOption = None,
     media_dir: MediaDirOption = None,
     rehash: RehashOption = False,
-    backbone: BackboneOption = DEFAULT_BACKBONE,
+    preset: Annotated[
+        Preset, typer.Option(help="How much accuracy for how much time: docs/presets.md.")
+    ] = "fast",
+    backbone: Annotated[
+        str | None,
+        typer.Option(help="A name, or the path of an ONNX file.", show_default=DEFAULT_BACKBONE),
+    ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -66,8 +72,9 @@ def train_command(
         ),
     ] = "f32",
     resize: Annotated[
-        ResizeMode, typer.Option(help="How images get the backbone's shape.")
-    ] = "crop",
+        ResizeMode | None,
+        typer.Option(help="How images get the backbone's shape.", show_default="crop"),
+    ] = None,
     recipe: Annotated[
         Literal["exact", "seed"],
         typer.Option(help="Exact logistic regression, or ten epochs of Adam for comparison."),
@@ -86,15 +93,18 @@ def train_command(
 ) -> None:
     """Train and judge a classifier on labelled images."""
     need_training()
-    from keshikaran.training import TrainingOptions, train
+    from keshikaran.training import DEFAULT_RESIZE_MODE, TrainingOptions, train
 
+    if preset != "fast" and (backbone or resize):
+        msg = f"The preset {preset} says itself which backbones and shapes it uses."
+        raise UsageError(msg, "Leave out --backbone and --resize, or leave out --preset.")
     if rehash and not sources:
         msg = "--rehash changes nothing without a source."
         raise UsageError(msg, "Name the folders to import again.")
     found = resolve_sources(sources or [], positives=positive or (), media_dir=media_dir)
     options = TrainingOptions(
-        backbone=backbone,
-        resize_mode=resize,
+        backbone=backbone or DEFAULT_BACKBONE,
+        resize_mode=resize or DEFAULT_RESIZE_MODE,
         precision=precision,
         engine=engine,
         device=device,
@@ -106,6 +116,7 @@ def train_command(
         accept=formats_of(accept),
         rehash=rehash,
         where=workspace_words(workspace),
+        preset=preset,
     )
     place = open_workspace(workspace)
     in_use = read_in_use(place.model_folder).model_id

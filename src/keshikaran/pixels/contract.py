@@ -64,11 +64,18 @@ class PixelSpec:
         height: rows of the result.
         width: columns of the result.
         resize_mode: see `ResizeMode`.
+        beside: further shapes that the same picture is wanted in; these have none of their own.
     """
 
     height: int
     width: int
     resize_mode: ResizeMode = "stretch"
+    beside: tuple[PixelSpec, ...] = ()
+
+    @property
+    def shapes(self) -> tuple[PixelSpec, ...]:
+        """Each shape by itself, this one first."""
+        return (PixelSpec(self.height, self.width, self.resize_mode), *self.beside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,19 @@ class DecodedImage:
         views: uint8 [V, H, W, 3], RGB, upright; V >= 1. The first is what a viewer shows first.
         frames_total: frames or pages in the file.
         frames_scored: how many of them the views come from.
+        beside: the same views in each of the further shapes that were asked for.
+        order: which view each picture that was made from the file equals, in the order of the
+            contract; empty where none equals another. The file alone decides how many there are:
+            views of one file in different shapes are matched by it.
     """
 
     views: UInt8Array
     frames_total: int = 1
     frames_scored: int = 1
+    beside: tuple[UInt8Array, ...] = ()
+    order: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[UInt8Array, ...]:
+        """The views in each shape, in the order of `PixelSpec.shapes`."""
+        return (self.views, *self.beside)

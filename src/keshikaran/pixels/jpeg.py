@@ -78,6 +78,14 @@ def decode_scaled(
     return _decode_leniently(data, mode)
 
 
+def scaled_size(data: bytes, min_height: int, min_width: int) -> tuple[int, int]:
+    """Rows and columns of what `decode_scaled` would give for the same wishes."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(
+        data, strict=False, min_height=min_height, min_width=min_width
+    )
+    return int(height), int(width)
+
+
 def _decode_strictly(data: bytes, min_height: int, min_width: int, mode: FastMode) -> Image.Image:
     """Decode into memory that the thread keeps, and copy from there.
 

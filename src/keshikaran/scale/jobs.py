@@ -61,7 +61,7 @@ class _Features:
         spec = PixelSpec(settings.height, settings.width, settings.resize_mode)
         self._pipeline = Pipeline(_decoder(settings), engine, spec, sketched=True)
         self._output = settings.output
-        self.arithmetic = arithmetic_of(engine, settings.height, settings.width)
+        self.arithmetic = arithmetic_of(engine, spec)
         self.schema = feature_schema(settings.dim, _note(settings, self.arithmetic))
 
     def rows(self, images: Iterator[Taken]) -> Iterator[Row]:
@@ -93,7 +93,7 @@ class _Predictions:
         check_self_test(bundle, engine)
         self._model_id = bundle.manifest.model_id
         self._predictor = Predictor(bundle, engine, settings.limits, _decoder(settings))
-        self.arithmetic = arithmetic_of(engine, bundle.manifest.height, bundle.manifest.width)
+        self.arithmetic = arithmetic_of(engine, bundle.manifest.pixels)
         self.schema = prediction_schema(_note(settings, self.arithmetic))
 
     def rows(self, images: Iterator[Taken]) -> Iterator[Row]:
@@ -112,15 +112,17 @@ class _Predictions:
             yield _plain(Prediction(taken.name, None, None, "undecided", reason, self._model_id))
 
 
-def arithmetic_of(engine: Engine, height: int, width: int) -> str:
+def arithmetic_of(engine: Engine, spec: PixelSpec) -> str:
     """Names how an engine rounds on this machine: equal names, equal sums.
 
     Processors with other instructions add the same numbers up in another order. 16 hex digits of
     the SHA-256 of what the network says about noise.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    shapes = [(1, shape.height, shape.width, 3) for shape in spec.shapes]
+    noise = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
     digest = hashlib.sha256()
-    for name, values in sorted(engine.infer(noise).items()):
+    for name, values in sorted(engine.infer(*noise).items()):
         digest.update(name.encode() + values.tobytes())
     return digest.hexdigest()[:16]
 

@@ -47,6 +47,11 @@ class FeatureCache:
         self._db = open_cache(path)
         self.looks = Looks(self._db)
 
+    @property
+    def folder(self) -> Path:
+        """Where the file lies: there is room for what is too large for memory."""
+        return self._db.path.parent
+
     def __enter__(self) -> FeatureCache:
         return self
 
@@ -88,10 +93,12 @@ class FeatureCache:
         vectors: Sequence[tuple[ImageId, Float32Array]],
         refusals: Sequence[tuple[ImageId, ImageRefusedError]],
         sketches: Sequence[tuple[ImageId, UInt8Array]] = (),
+        orders: Sequence[tuple[ImageId, Sequence[int]]] = (),
     ) -> None:
         """Add features, float32 [V, D] of each image's views, and refusals, in one transaction.
 
-        `sketches` go along: uint8 [16, 16] of each image's first view.
+        `sketches` go along: uint8 [16, 16] of each image's first view. So do `orders` of images
+        with several views, see `DecodedImage.order`.
         """
         recipe_id = self._recipe_id(recipe)
         with self._db.transaction() as connection:
@@ -112,6 +119,10 @@ class FeatureCache:
                 ],
             )
             _put_sketches(connection, recipe_id, sketches)
+            connection.executemany(
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)",
+                [(recipe_id, image_id, bytes(numbers)) for image_id, numbers in orders],
+            )
 
     def put_sketches(
         self, recipe: FeatureRecipe, sketches: Sequence[tuple[ImageId, UInt8Array]]
@@ -138,6 +149,25 @@ class FeatureCache:
                     sketch = np.frombuffer(pixels, dtype=np.uint8)
                     found[ImageId(image_id)] = sketch.reshape(SKETCH_SIDE, SKETCH_SIDE)
         return found
+
+    def orders(self, recipe: FeatureRecipe) -> dict[ImageId, IntArray]:
+        """Orders of all images with several views, int64 [U] each; see `DecodedImage.order`."""
+        recipe_id = self._recipe_id(recipe)
+        with self._db.reading() as connection:
+            query = "SELECT image_id, numbers FROM orders WHERE recipe = ?"
+            rows = connection.execute(query, (recipe_id,))
+            return {ImageId(i): np.frombuffer(kept, np.uint8).astype(np.int64) for i, kept in rows}
+
+    def without_order(self, recipe: FeatureRecipe) -> set[ImageId]:
+        """Images with several views whose order is not known: their features are old."""
+        recipe_id = self._recipe_id(recipe)
+        with self._db.reading() as connection:
+            rows = connection.execute(
+                "SELECT image_id FROM features WHERE recipe = ? AND view = 1 EXCEPT"
+                " SELECT image_id FROM orders WHERE recipe = ?",
+                (recipe_id, recipe_id),
+            )
+            return {ImageId(row[0]) for row in rows}
 
     def images(self, recipe: FeatureRecipe) -> list[ImageId]:
         """All images that have features, ascending."""

@@ -265,4 +265,15 @@ FEATURE_MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # Which view each picture made from a file equals; only where there are several views.
+        """
+        CREATE TABLE orders (
+            recipe INTEGER NOT NULL REFERENCES recipes (id),
+            image_id TEXT NOT NULL,
+            numbers BLOB NOT NULL,
+            PRIMARY KEY (recipe, image_id)
+        ) WITHOUT ROWID
+        """,
+    ),
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from keshikaran.drift import DriftFigures, DriftWatch
 from keshikaran.drift_reference import reference_of
 from keshikaran.predictor import Predictor
+from keshikaran.types import Float32Array
 from keshikaran.web.log import note
 
 
@@ -35,7 +36,12 @@ def watch_drift(predictor: Predictor, window: int) -> Callable[[], DriftFigures]
         note(level, "drift", **line_of(figures), model_id=manifest.model_id)
 
     watch = DriftWatch(reference_of(manifest.reference), window, changed)
-    predictor.watch_images(watch.add)
+    width = manifest.parts[0]["features"]
+
+    def seen(score: float, features: Float32Array) -> None:
+        watch.add(score, features[:width])
+
+    predictor.watch_images(seen)
     return watch.figures
 
 

@@ -98,9 +98,9 @@ def answer(
     none = memoryview(b"")
     try:
         image = decode(data, request.spec, limits)
-        pixels = _checked(image, request.spec).reshape(-1).data
+        pixels = _checked(image, request.spec)
         counts = (len(image.views), image.frames_total, image.frames_scored)
-        return Reply(request.number, watch.is_worn(), *counts), pixels
+        return Reply(request.number, watch.is_worn(), *counts, order=image.order), pixels
     except ImageRefusedError as refusal:
         if watch.imports:  # a module that could not be loaded here must not look like a bad image
             failure = f"decoding wanted the module {watch.imports[0]}: {refusal.detail}"
@@ -115,13 +115,16 @@ def answer(
         return Reply(request.number, failure=f"{type(error).__name__}: {words}"), none
 
 
-def _checked(image: DecodedImage, spec: PixelSpec) -> UInt8Array:
-    """The parent counts on the shape it asked for."""
-    views = np.ascontiguousarray(image.views)
-    if views.dtype != np.uint8 or views.shape[1:] != (spec.height, spec.width, 3):
-        msg = f"decoding gave {views.dtype} {views.shape}"
-        raise ValueError(msg)
-    return views
+def _checked(image: DecodedImage, spec: PixelSpec) -> memoryview:
+    """All pixels one after the other; the parent counts on the shapes it asked for."""
+    flat: list[UInt8Array] = []
+    for shape, views in zip(spec.shapes, image.inputs, strict=True):
+        wanted = (len(image.views), shape.height, shape.width, 3)
+        if views.dtype != np.uint8 or views.shape != wanted:
+            msg = f"decoding gave {views.dtype} {views.shape}"
+            raise ValueError(msg)
+        flat.append(np.ascontiguousarray(views).reshape(-1))
+    return (flat[0] if len(flat) == 1 else np.concatenate(flat)).data
 
 
 def find_function(name: str) -> DecodeFunction:

@@ -1,33 +1,42 @@
 """What parent and child say to each other. The child may lie: every reply is checked here.
 
 Nothing a child sends is ever unpickled or used as a size: a reply is a fixed header and at most
-a few kilobytes of JSON. The parent computes from its own `PixelSpec` how many bytes of pixels
-there are; the child's only word on that is how many views.
+a few kilobytes of JSON, or the order of the views. The parent computes from its own `PixelSpec` how
+many bytes of pixels there are; the child's only word on that is how many views.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from keshikaran.errors import ImageRefusedError, RefusalReason
-from keshikaran.pixels.contract import DEFAULT_LIMITS, RESIZE_MODES, Limits, PixelSpec
+from keshikaran.pixels.contract import (
+    DEFAULT_LIMITS,
+    RESIZE_MODES,
+    DecodedImage,
+    Limits,
+    PixelSpec,
+)
+from keshikaran.types import UInt8Array
 
 MAX_VIEWS = 256
 MAX_PACKET = 8 * 1024
 _MAX_DETAIL = 300
 _MAX_FRAMES = 2**31
 
-_REQUEST = struct.Struct("<QQII")  # number, bytes of data, height, width; then the resize mode
+_REQUEST = struct.Struct("<QQB")  # number, bytes of data, how many shapes; then the shapes
+_SHAPE = struct.Struct("<IIB")  # height, width, resize mode
 _REPLY = struct.Struct("<QBBIII")  # number, kind, worn, views, frames in all, frames scored
 _PIXELS, _REFUSED, _FAILED = range(3)
 
 FORK, REAP = b"F", b"R"
 ANSWER = struct.Struct("<i")  # a zygote's: process id or status; negative: an errno
 
-REQUEST_SIZE = _REQUEST.size + 1
+MAX_SHAPES = 8
+REQUEST_SIZE = _REQUEST.size + MAX_SHAPES * _SHAPE.size
 REPLY_SIZE = _REPLY.size
 
 
@@ -88,15 +97,23 @@ class Request:
 
     def pack(self) -> bytes:
         """As bytes, `REQUEST_SIZE` of them."""
-        spec = self.spec
-        mode = RESIZE_MODES.index(spec.resize_mode)
-        return _REQUEST.pack(self.number, self.length, spec.height, spec.width) + bytes([mode])
+        shapes = [
+            _SHAPE.pack(shape.height, shape.width, RESIZE_MODES.index(shape.resize_mode))
+            for shape in self.spec.shapes
+        ]
+        packet = _REQUEST.pack(self.number, self.length, len(shapes)) + b"".join(shapes)
+        return packet.ljust(REQUEST_SIZE, b"\0")
 
     @classmethod
     def unpack(cls, packet: bytes) -> Request:
         """Back from bytes."""
-        number, length, height, width = _REQUEST.unpack_from(packet)
-        return cls(number, length, PixelSpec(height, width, RESIZE_MODES[packet[_REQUEST.size]]))
+        number, length, count = _REQUEST.unpack_from(packet)
+        places = range(_REQUEST.size, _REQUEST.size + count * _SHAPE.size, _SHAPE.size)
+        found = [_SHAPE.unpack_from(packet, place) for place in places]
+        first, *beside = [
+            PixelSpec(height, width, RESIZE_MODES[mode]) for height, width, mode in found
+        ]
+        return cls(number, length, replace(first, beside=tuple(beside)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +128,7 @@ class Reply:
         frames_scored: how many of them the views come from.
         refusal: why there are no pixels.
         failure: what went wrong inside the decoder, in words: a defect, not the image's fault.
+        order: see `DecodedImage.order`.
     """
 
     number: int
@@ -120,10 +138,11 @@ class Reply:
     frames_scored: int = 0
     refusal: ImageRefusedError | None = None
     failure: str | None = None
+    order: tuple[int, ...] = ()
 
     def pack(self) -> bytes:
-        """As bytes: a header, then words if there are any."""
-        kind, words = _PIXELS, b""
+        """As bytes: a header, then words or the order if there are any."""
+        kind, words = _PIXELS, bytes(self.order)
         if self.refusal is not None:
             text = {"reason": self.refusal.reason, "detail": self.refusal.detail[:_MAX_DETAIL]}
             kind, words = _REFUSED, json.dumps(text).encode()
@@ -151,8 +170,8 @@ def read_reply(packet: bytes, number: int) -> Reply:
         msg = "answered another question"
         raise ChildDiedError(msg)
     words = packet[REPLY_SIZE:]
-    if kind == _PIXELS and not words:
-        return _pixels(number, bool(worn), views, total, scored)
+    if kind == _PIXELS:
+        return _pixels(number, bool(worn), views, total, scored, tuple(words))
     if kind == _REFUSED:
         text = _words(words, "reason", "detail")
         return Reply(number, bool(worn), refusal=_refusal(text["reason"], text["detail"]))
@@ -162,11 +181,40 @@ def read_reply(packet: bytes, number: int) -> Reply:
     raise ChildDiedError(msg)
 
 
-def _pixels(number: int, worn: bool, views: int, total: int, scored: int) -> Reply:
+def pixel_bytes(reply: Reply, spec: PixelSpec) -> int:
+    """How many bytes of pixels follow a reply; 0 where there are none."""
+    return reply.views * sum(3 * shape.height * shape.width for shape in spec.shapes)
+
+
+def image_of(reply: Reply, spec: PixelSpec, pixels: UInt8Array) -> DecodedImage:
+    """What was decoded, from as many bytes as `pixel_bytes` says."""
+    views: list[UInt8Array] = []
+    start = 0
+    for shape in spec.shapes:
+        size = reply.views * 3 * shape.height * shape.width
+        part = pixels[start : start + size]
+        views.append(part.reshape(reply.views, shape.height, shape.width, 3))
+        start += size
+    counts = (reply.frames_total, reply.frames_scored)
+    return DecodedImage(views[0], *counts, tuple(views[1:]), reply.order)
+
+
+def _pixels(
+    number: int, worn: bool, views: int, total: int, scored: int, order: tuple[int, ...]
+) -> Reply:
     if not (1 <= views <= MAX_VIEWS and 1 <= scored <= total < _MAX_FRAMES):
         msg = f"claimed {views:,} views of {scored:,} of {total:,} frames"
         raise ChildDiedError(msg)
-    return Reply(number, worn, views, total, scored)
+    if order and not _is_order(order, views):
+        msg = f"claimed an order that {views:,} views cannot have"
+        raise ChildDiedError(msg)
+    return Reply(number, worn, views, total, scored, order=order)
+
+
+def _is_order(order: tuple[int, ...], views: int) -> bool:
+    """Whether every view is named, each for the first time after those before it."""
+    first_named = list(dict.fromkeys(order))
+    return len(order) <= MAX_VIEWS and first_named == [*range(views)]
 
 
 def _words(text: bytes, *names: str) -> dict[str, str]:

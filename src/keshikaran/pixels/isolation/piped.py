@@ -20,6 +20,8 @@ from keshikaran.pixels.isolation.messages import (
     ChildTimeoutError,
     Reply,
     Request,
+    image_of,
+    pixel_bytes,
     read_reply,
 )
 
@@ -99,13 +101,9 @@ class PipedChild:
         self._to.write(data)
         self._to.flush()
         reply = read_reply(self._packet(), self._number)
-        spec = request.spec
-        views = np.empty((reply.views, spec.height, spec.width, 3), dtype=np.uint8)
-        if views.size:
-            views[:] = np.frombuffer(read_exactly(self._from, views.nbytes), np.uint8).reshape(
-                views.shape
-            )
-        return reply, DecodedImage(views, reply.frames_total, reply.frames_scored)
+        size = pixel_bytes(reply, request.spec)
+        pixels = np.frombuffer(read_exactly(self._from, size), np.uint8).copy()
+        return reply, image_of(reply, request.spec, pixels)
 
     def _packet(self) -> bytes:
         length = int.from_bytes(read_exactly(self._from, _LENGTH), "little")

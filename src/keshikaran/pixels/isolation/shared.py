@@ -20,6 +20,8 @@ from keshikaran.pixels.isolation.messages import (
     ChildTimeoutError,
     Reply,
     Request,
+    image_of,
+    pixel_bytes,
     read_reply,
 )
 from keshikaran.types import UInt8Array
@@ -67,11 +69,11 @@ class SharedChild:
         self._memory[PIXEL_BYTES : PIXEL_BYTES + len(data)] = data
         self._send(Request(self._number, len(data), spec).pack())
         reply = read_reply(self._receive(deadline), self._number)
-        views = np.empty((reply.views, spec.height, spec.width, 3), dtype=np.uint8)
-        self._collect(views, deadline)
+        pixels = np.empty(pixel_bytes(reply, spec), dtype=np.uint8)
+        self._collect(pixels, deadline)
         if len(data) > LARGE_FILE:
             self._memory.madvise(mmap.MADV_REMOVE, PIXEL_BYTES)
-        return reply, DecodedImage(views, reply.frames_total, reply.frames_scored)
+        return reply, image_of(reply, spec, pixels)
 
     def is_alive(self) -> bool:
         """Whether it has not hung up; a child that waits has nothing to say either."""
@@ -87,8 +89,8 @@ class SharedChild:
         self._channel.close()
         self._memory.close()
 
-    def _collect(self, views: UInt8Array, deadline: float) -> None:
-        flat = views.reshape(-1).data
+    def _collect(self, pixels: UInt8Array, deadline: float) -> None:
+        flat = pixels.data
         for start in range(0, len(flat), PIXEL_BYTES):
             if start:
                 self._send(MORE)
