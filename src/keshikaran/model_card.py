@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from keshikaran.backbones import Backbone
+from keshikaran.backbones.taught import teaching_of
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import Dataset
@@ -78,7 +79,7 @@ def manifest_of(
             "licence": backbone.licence,
         },
         precision=options.precision,
-        recipe={"name": options.recipe, "c": facts.fit.c},
+        recipe=_recipe(facts),
         training_set={"digest": facts.data.digest(), "split_scheme": asdict(facts.scheme)},
         split={side: dict(counts) for side, counts in facts.data.counts().items()},
         metrics={
@@ -88,6 +89,13 @@ def manifest_of(
         self_test=self_test,
         licence=f"backbone weights: {backbone.licence}; head: yours",
     )
+
+
+def _recipe(facts: Facts) -> dict[str, Any]:
+    """How the head was fitted, and what its network was taught before."""
+    teaching = teaching_of(facts.backbone)
+    found = {"name": facts.options.recipe, "c": facts.fit.c}
+    return found if teaching is None else {**found, "finetuned": teaching}
 
 
 def settings_of(manifest: Manifest) -> dict[str, str]:
@@ -101,6 +109,7 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
         "created": manifest.created,
         "keshikaran": manifest.keshikaran_version,
         "backbone": f"{manifest.backbone['name']} ({manifest.backbone['digest'][:12]})",
+        **_finetuned_words(manifest),
         "precision": manifest.precision,
         "pixels": f"{manifest.height}×{manifest.width}, {manifest.resize_mode},"
         f" contract {manifest.pixel_contract}",
@@ -123,6 +132,13 @@ def _calibration_words(manifest: Manifest) -> str:
     if found["above"] != found["below"]:
         slopes = f"slopes {found['below']:.3g} and {found['above']:.3g}"
     return f"{found['kind']}, {slopes}, shift {found['shift']:+.3g}"
+
+
+def _finetuned_words(manifest: Manifest) -> dict[str, str]:
+    found = manifest.recipe.get("finetuned")
+    if not isinstance(found, dict):
+        return {}
+    return {"fine-tuned": f"from {_text(found.get('name'))}; calibrated on validation images"}
 
 
 def _unguarded(scheme: dict[str, Any]) -> str:
