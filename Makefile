@@ -19,7 +19,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -q
 
 test-torch: .venvs/torch/installed
-	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py
+	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py tests/test_torch_finetune.py
 
 realdata: .venv/installed-dev
 	KESHIKARAN_TEST_DATA=$(DATA) $(BIN)/pytest -q -m realdata

@@ -89,7 +89,7 @@ def make_job(folder: Path, network: bytes | None = None, count: int = 96, **sett
         name="tiny",
         output="features",
         settings=FinetuneSettings(**(usual | settings)),
-        weights=np.zeros(8),
+        weights=np.linspace(-0.5, 0.5, 8),
         bias=0.0,
         train_labels=sides["train"][1],
         validation_labels=sides["validation"][1],

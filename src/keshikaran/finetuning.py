@@ -159,7 +159,8 @@ def _decoded(
 
     def one(image_id: ImageId) -> UInt8Array:
         file = tools.store.blobs.read(image_id, extensions[image_id])
-        return tools.decoder.decode(file, spec).views[0]
+        view: UInt8Array = tools.decoder.decode(file, spec).views[0]
+        return view
 
     workers = usable_cores() + 1
     with progress.task("decode", len(ids)) as task, ThreadPoolExecutor(workers) as pool:

@@ -117,8 +117,14 @@ def read_checkpoint(path: Path, like: Sequence[Any]) -> State:
                 for kind in _KINDS
             }
         history = [EpochFigures(**one) for one in facts["history"]]
-        parts = [_laid_out(found[kind], like) for kind in _KINDS]
-        return State(*parts, facts["step"], facts["loss"], facts["seconds"], history)
+        parts = {kind: _laid_out(found[kind], like) for kind in _KINDS}
+        return State(
+            **parts,
+            step=facts["step"],
+            loss=facts["loss"],
+            seconds=facts["seconds"],
+            history=history,
+        )
     except (OSError, SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise damaged(path) from error
 

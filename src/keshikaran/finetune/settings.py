@@ -45,7 +45,7 @@ class FinetuneSettings:
     augment: tuple[Augmentation, ...] = AUGMENTATIONS
     epochs: int = 10
     patience: int = 3
-    batch_size: int = 64
+    batch_size: int = 32
     micro_batch: int = 0
     learning_rate: float = 2e-3
     warmup: float = 0.1

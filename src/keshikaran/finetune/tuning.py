@@ -143,9 +143,17 @@ def _begun(work: Work, parameters: list[Any], optimizer: Any) -> State:  # noqa:
                 }
         state.weights = parameters
         return state
-    copies = [[one.detach().clone() for one in parameters] for _ in range(2)]
-    zeros = [[torch.zeros_like(one) for one in parameters] for _ in range(2)]
-    state = State(parameters, *copies, *zeros, 0, 0.0, 0.0, [])
+    state = State(
+        weights=parameters,
+        mean=[one.detach().clone() for one in parameters],
+        best=[one.detach().clone() for one in parameters],
+        first_moment=[torch.zeros_like(one) for one in parameters],
+        second_moment=[torch.zeros_like(one) for one in parameters],
+        step=0,
+        loss=0.0,
+        seconds=0.0,
+        history=[],
+    )
     first = EpochFigures(0, None, _validation_loss(work, state), 0.0, 0.0, None)
     state.history.append(first)
     work.heard(first, math.inf)
