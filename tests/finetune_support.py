@@ -15,9 +15,9 @@ from keshikaran.types import UInt8Array
 SIDE = 16
 
 
-def tiny_network(side: int = SIDE, channels: int = 4, seed: int = 0) -> bytes:
-    """Three convolutions with a residual one among them: uint8 [N, side, side, 3] → [N, 8]."""
-    rng = np.random.default_rng(seed)
+def tiny_network(side: int = SIDE, features: int = 8, seed: int = 0) -> bytes:
+    """Three convolutions, one of them residual: uint8 [N, side, side, 3] → [N, features]."""
+    rng, channels = np.random.default_rng(seed), 4
     weights: dict[str, np.ndarray] = {
         "centre": np.array(127.5),
         "zero": np.array(0.0),
@@ -26,8 +26,8 @@ def tiny_network(side: int = SIDE, channels: int = 4, seed: int = 0) -> bytes:
         "one.bias": rng.normal(0, 0.1, channels),
         "two.weight": rng.normal(0, 0.3, (channels, 1, 3, 3)),
         "two.bias": rng.normal(0, 0.1, channels),
-        "three.weight": rng.normal(0, 0.3, (8, channels, 3, 3)),
-        "three.bias": rng.normal(0, 0.1, 8),
+        "three.weight": rng.normal(0, 0.3, (features, channels, 3, 3)),
+        "three.bias": rng.normal(0, 0.1, features),
     }
     node = helper.make_node
     nodes = [
@@ -52,7 +52,7 @@ def tiny_network(side: int = SIDE, channels: int = 4, seed: int = 0) -> bytes:
         nodes,
         "tiny",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", features])],
         [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -82,7 +82,7 @@ def make_job(folder: Path, network: bytes | None = None, count: int = 96, **sett
     for side, (images, _) in sides.items():
         write_array(folder / f"{side}.npy", images.shape, "uint8", [images[:20], images[20:]])
     usual: dict[str, Any] = {
-        "epochs": 3, "batch_size": 16, "copies": 2, "learning_rate": 0.05, "device": "cpu",
+        "epochs": 3, "batch_size": 16, "copies": 2, "learning_rate": 0.05,
     }  # fmt: skip
     job = Job(
         folder=folder,

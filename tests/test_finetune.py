@@ -1,4 +1,4 @@
-"""Fine-tuning as far as it needs no torch: options, what is missing, and what must not be judged."""
+"""Fine-tuning as far as it needs no torch: options, errors, and what must not be judged."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_several_processes_have_nothing_to_do_without_finetuning(
 
 
 def test_job_is_read_as_it_was_written(tmp_path: Path) -> None:
-    job = make_job(tmp_path / "job", seed=3, augment=("flip",))
+    job = make_job(tmp_path / "job", seed=3, augment=("flip",), device="auto")
     found = read_job(job.folder)
     assert found.settings == job.settings
     assert found.bias == job.bias
@@ -192,12 +192,12 @@ def test_labels_that_the_network_knows_do_not_calibrate_it() -> None:
     rng = np.random.default_rng(0)
     (x, y), (x_validation, y_validation), (x_test, y_test) = (_rows(rng, 600) for _ in range(3))
     known = x.copy()
-    known[:, 0] += 8 * (y - 0.5)
-    fit = fit_head(known, y, x_validation, y_validation)
+    known[:, 0] = 1.5 * y + 0.1 * rng.normal(0, 1, len(y))
+    fit = fit_head(known, y, x_validation, y_validation, grid=(1.0,))
     sides = (_side(known, y), _side(x_validation, y_validation))
     blind, honest = (calibrate(fit, *sides, Policy(), taught=taught) for taught in (False, True))
     losses = [log_loss(y_test, predict_proba(one.head, x_test)) for one in (blind, honest)]
-    assert losses[1] < losses[0] - 0.01
+    assert losses[1] < losses[0] - 0.1
     assert honest.judges == 600
     assert blind.judges == 1200
     assert honest.note is None

@@ -43,7 +43,7 @@ def _run(folder: Path, said: list[str] | None = None, log: Path | None = None) -
     from keshikaran.finetune.run import run_job
 
     say: Callable[[str], None] = (said if said is not None else []).append
-    return run_job(folder, Ranks(), Listeners(say, SilentProgress(), log))
+    return run_job(folder, Ranks(), Listeners(say, SilentProgress(), log), "cpu")
 
 
 def _noise(height: int, width: int) -> UInt8Array:
@@ -181,7 +181,7 @@ def counted(path, state):
     print(count, flush=True)
 
 tuning.write_checkpoint = counted
-run_job(Path(sys.argv[1]), Ranks(), Listeners(lambda words: None, SilentProgress()))
+run_job(Path(sys.argv[1]), Ranks(), Listeners(lambda words: None, SilentProgress()), "cpu")
 """
 
 
@@ -277,7 +277,7 @@ def test_network_that_cannot_be_taught_is_named(tmp_path: Path) -> None:
 
 
 def test_network_without_blocks_is_taught_as_a_whole_or_not(tmp_path: Path) -> None:
-    job = make_job(tmp_path / "a", tiny_network(channels=1))
+    job = make_job(tmp_path / "a", tiny_network(features=64))
     with pytest.raises(BackboneError, match="no place between blocks") as caught:
         _run(job.folder)
     assert "--blocks all" in caught.value.hint

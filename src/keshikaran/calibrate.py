@@ -88,8 +88,12 @@ def calibrate(
     """
     usual = float(train.labels.mean())
     prevalence = usual if policy.prevalence is None else policy.prevalence
-    known = float(validation.labels.mean()) if taught else usual
-    choice, unseen, note = _choose_unseen(fit, validation) if taught else _choose(fit, train)
+    known = usual
+    if taught and fit.c is not None:
+        choice, unseen, note = _choose_unseen(fit, validation)
+        known = usual if note else float(validation.labels.mean())
+    else:
+        choice, unseen, note = _choose(fit, train)
     head = fold_into(fit.head, choice.chosen.at_prevalence(known, prevalence))
     labels, groups = [validation.labels], [*validation.groups]
     scores = [predict_proba(head, validation.features)]

@@ -8,6 +8,7 @@ thing: scores of training images mean nothing any more (`calibrate`).
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ from keshikaran.store import Workspace
 from keshikaran.types import ImageId, Label, Progress, Split, UInt8Array, chunks_of
 
 _DECODED_AT_ONCE = 128
+_LONGEST = 50
 _MARK = "-finetuned-"
 
 
@@ -100,7 +102,7 @@ def fine_tune(
     backbone = tools.backbone
     key = job_key(_decisive(tools, data, settings))
     folder = workspace.folder / "finetuning" / key
-    name = f"{backbone.name.partition(_MARK)[0]}{_MARK}{key[:8]}"
+    name = _name(backbone, key)
     with Crew(settings.device) as crew:
         if read_record(name) is None:
             if not is_ready(folder):
@@ -108,6 +110,7 @@ def fine_tune(
             log = workspace.run(f"finetuning-{key[:8]}")
             outcome = crew.lead(folder, Listeners(say, progress, log))
             if outcome.model is None:
+                remove_job(folder)
                 return None
             taught = taught_images(backbone) | {data.image_ids[row] for row in data.rows("train")}
             _register(name, outcome.model, backbone, taught)
@@ -116,6 +119,12 @@ def fine_tune(
             say(f"{name} was fine-tuned on the same images before.")
     remove_job(folder)
     return _with(tools, load_backbone(name), data, progress)
+
+
+def _name(parent: Backbone, key: str) -> str:
+    """After the parent; what cannot stand in a name becomes a dash."""
+    plain = re.sub(r"[^a-z0-9._-]", "-", parent.name.partition(_MARK)[0].lower())
+    return f"{plain.lstrip('._-')[:_LONGEST] or 'network'}{_MARK}{key[:8]}"
 
 
 def _decisive(tools: Tools, data: Dataset, settings: FinetuneSettings) -> dict[str, Any]:

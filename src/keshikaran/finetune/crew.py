@@ -23,6 +23,7 @@ class Crew:
 
     def __init__(self, device: str) -> None:
         self.ranks = Ranks()
+        self._name = device
         self._device = choose_device(device, self.ranks.local)
 
     def __enter__(self) -> Crew:
@@ -35,7 +36,7 @@ class Crew:
     def lead(self, folder: Path, listeners: Listeners) -> Outcome:
         """Teach as the first process; see `run_job`."""
         self.ranks.tell(str(folder.resolve()), self._device)
-        return run_job(folder, self.ranks, listeners)
+        return run_job(folder, self.ranks, listeners, self._name)
 
     def dismiss(self) -> None:
         """Let the others go: there is nothing to do."""
@@ -45,4 +46,5 @@ class Crew:
         """Teach as one of the others, if there is anything to teach."""
         folder = self.ranks.tell("", self._device)
         if folder:
-            run_job(Path(folder), self.ranks, Listeners(lambda _: None, SilentProgress()))
+            nobody = Listeners(lambda _: None, SilentProgress())
+            run_job(Path(folder), self.ranks, nobody, self._name)

@@ -43,13 +43,16 @@ class Pictures:
 
     def __init__(self, job: Job, size: tuple[int, int], device: Any) -> None:  # noqa: ANN401
         self._settings, self._size, self._device = job.settings, size, device
+        self._drawn = (-1, draw(0, 0, 0, ()))
         self._train, self._validation = job.pictures("train"), job.pictures("validation")
 
     def batch(self, epoch: int, rows: Any) -> Any:  # noqa: ANN401
         """See `Feed`."""
-        draws = draw(self._settings.seed, epoch, len(self._train), self._settings.augment)
+        if self._drawn[0] != epoch:
+            wanted = (len(self._train), self._settings.augment)
+            self._drawn = (epoch, draw(self._settings.seed, epoch, *wanted))
         images = _tensor(self._train[rows], self._device)
-        return augmented(images, draws, rows, *self._size)
+        return augmented(images, self._drawn[1], rows, *self._size)
 
     def validation(self) -> Iterator[Any]:
         """See `Feed`."""

@@ -91,7 +91,7 @@ def write_job(job: Job, parent: bytes) -> None:
     stored = {
         "name": job.name,
         "output": job.output,
-        "settings": {**job.settings.to_dict(), "device": job.settings.device},
+        "settings": job.settings.to_dict(),
         "weights": job.weights.tolist(),
         "bias": job.bias,
         "train_labels": job.train_labels.tolist(),

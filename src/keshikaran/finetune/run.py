@@ -52,13 +52,14 @@ class Outcome:
     device: str
 
 
-def run_job(folder: Path, ranks: Ranks, listeners: Listeners) -> Outcome:
+def run_job(folder: Path, ranks: Ranks, listeners: Listeners, device_name: str = "auto") -> Outcome:
     """Teach, or go on teaching, what a folder asks for.
 
     Args:
         folder: of a job that is ready.
         ranks: the processes that work together.
         listeners: who is told.
+        device_name: as `choose_device` takes it.
 
     Raises:
         BackboneError: the folder is damaged, the network cannot be taught, the device is not
@@ -66,7 +67,7 @@ def run_job(folder: Path, ranks: Ranks, listeners: Listeners) -> Outcome:
         StoreError: a checkpoint cannot be written.
     """
     job = read_job(folder)
-    device = choose_device(job.settings.device, ranks.local)
+    device = choose_device(device_name, ranks.local)
     model, signature = read_graph(job.parent(), job.name)
     graph, source = model.graph, signature.input_name
     check_teachable(graph, job.name)
