@@ -21,7 +21,7 @@ from keshikaran.backbones import load_backbone, open_engine, read_graph
 from keshikaran.backbones.efficientnet_lite import VARIANTS, Origin, build_model
 from keshikaran.backbones.taught import taught_images, teaching_of
 from keshikaran.errors import BackboneError, StoreError
-from keshikaran.finetune import Listeners
+from keshikaran.finetune import AUGMENTATIONS, Augmentation, Listeners
 from keshikaran.store import Store
 from keshikaran.types import SilentProgress, UInt8Array
 from support import write_classes
@@ -313,19 +313,20 @@ def test_pictures_keep_most_of_what_they_show() -> None:
     rows = np.arange(6)
     same = augmented(images, draw(0, 1, 6, ()), rows, 32, 32)
     assert torch.equal(same, images)
-    mirrored = augmented(images, draw(0, 1, 6, ("flip",)), rows, 32, 32)
+    flip: tuple[Augmentation, ...] = ("flip",)
+    mirrored = augmented(images, draw(0, 1, 6, flip), rows, 32, 32)
     kinds = {
         (torch.equal(new, old), torch.equal(new, old.flip(1)))
         for new, old in zip(mirrored, images, strict=True)
     }
     assert kinds == {(True, False), (False, True)}
-    draws = draw(0, 1, 1000, ("crop", "flip", "colour"))
+    draws = draw(0, 1, 1000, AUGMENTATIONS)
     assert draws.side.min() >= 0.8
     assert (np.abs(draws.place) <= 1 - draws.side[:, None] + 1e-6).all()
     assert np.abs(draws.light - 1).max() <= 0.2 + 1e-6
-    again = draw(0, 1, 1000, ("crop", "flip", "colour"))
+    again = draw(0, 1, 1000, AUGMENTATIONS)
     assert (draws.side == again.side).all()
-    assert (draws.side != draw(0, 2, 1000, ("crop",)).side).any()
+    assert (draws.side != draw(0, 2, 1000, AUGMENTATIONS).side).any()
 
 
 @pytest.mark.parametrize("processes", [2])
