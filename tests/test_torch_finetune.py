@@ -401,3 +401,27 @@ def test_command_makes_a_bundle_on_a_network_of_its_own(
     assert other.code == 1
     assert "was fine-tuned on" in other.err
     assert "keshikaran train --finetune" in other.err
+
+
+def test_tensorboard_folder_that_cannot_be_written_ends_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="could not be written"):
+        _run(make_job(tmp_path / "job").folder, log=tmp_path / "file" / "log")
+
+
+def test_network_that_learned_nothing_leaves_the_backbone_as_it_was(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, registry: Path, monkeypatch: Any
+) -> None:
+    from keshikaran.finetune import tuning
+
+    monkeypatch.setattr(tuning, "learning_rate", lambda work, step: 0.0)
+    network = tmp_path / "Tiny one.onnx"
+    network.write_bytes(tiny_network())
+    place = tmp_path / "ws"
+    pictures = write_classes(tmp_path / "pictures", 40)
+    words = ("--backbone", network, "--finetune", "--epochs", "1", "--device", "cpu")
+    done = _train(capsys, place, pictures, "--positive", "red", *words)
+    assert done.code == 0, done.err
+    assert "No epoch was better on the validation images: Tiny one stays as it is." in done.err
+    assert not registry.exists()
+    assert not list((place / "finetuning").iterdir())

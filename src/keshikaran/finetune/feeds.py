@@ -86,7 +86,7 @@ class Kept:
     ) -> None:
         self._device = device
         pictures = Pictures(job, size, device)
-        copies = job.settings.copies if job.settings.augment else 1
+        copies = min(job.settings.copies, job.settings.epochs) if job.settings.augment else 1
         files = [job.folder / f"kept-{copy}.npy" for copy in range(copies)]
         count = len(job.train_labels)
         with progress.task("front", copies * count) as task:
