@@ -35,6 +35,9 @@ def choose_device(wanted: str, local_rank: int = 0) -> Any:  # noqa: ANN401
         msg = f"torch sees no device {wanted} here."
         there = ", ".join(name for name in has if has[name])
         raise BackboneError(msg, f"Use --device auto, or what is there: {there}.")
+    # What is judged and compared is in full single precision, and comes out the same again.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
     return torch.device("cuda", local_rank) if wanted == "cuda" else torch.device(wanted)
 
 
