@@ -205,8 +205,10 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_been(tmp_path: Path, block
         child.stdout.close()
         assert child.wait() == -signal.SIGKILL
     assert (folder / "checkpoint.safetensors").is_file()
-    found = _run(folder)
+    said: list[str] = []
+    found = _run(folder, said)
     torch.set_num_threads(threads)
+    assert said[1] == "It goes on where it was broken off."
     assert found.best.epoch == expected.best.epoch
     losses = [[one.validation_loss for one in run.history] for run in (found, expected)]
     np.testing.assert_allclose(losses[0], losses[1], atol=1e-4)

@@ -81,6 +81,8 @@ def run_job(folder: Path, ranks: Ranks, listeners: Listeners, device_name: str =
     module = Taught(body, job).to(device)
     words = f"{halves.share:.0%} of {job.name}" if halves.front else f"all of {job.name}"
     listeners.say(f"Fine-tuning {words} on {device_words(device)}{_with_others(ranks)}.")
+    if job.checkpoint.is_file():
+        listeners.say("It goes on where it was broken off.")
     size = (signature.height, signature.width)
     mixed = mixed_precision(device)
     taught_mixed = mixed and device.type != "cpu"  # backwards it is no faster on processors
