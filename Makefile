@@ -20,7 +20,7 @@ test: .venv/installed-dev
 	$(BIN)/pytest -q
 
 test-torch: .venvs/torch/installed
-	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py
+	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py tests/test_torch_finetune.py
 
 test-ray: .venvs/ray/installed
 	.venvs/ray/bin/pytest -q -m ray tests/test_ray.py tests/test_ray_shards.py

@@ -2,6 +2,8 @@
 
 Calibration is fitted on scores of training images by heads that never saw them. Thresholds are
 chosen on the same images and the validation images, none of which the deciding head was fitted on.
+Where the training images taught the network too, no head has not seen them: both are done on the
+validation images alone.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from keshikaran.calibration import (
     fold_into,
     logits_of,
 )
-from keshikaran.head import FitResult, Head, predict_proba
+from keshikaran.head import FitResult, Head, decision_function, predict_proba
 from keshikaran.operating_points import OperatingPoints, choose_operating_points
-from keshikaran.out_of_fold import assign_folds, out_of_fold_scores
+from keshikaran.out_of_fold import DEFAULT_FOLDS, assign_folds, out_of_fold_scores
 from keshikaran.policy import Policy
 from keshikaran.rows import Features
 from keshikaran.types import Float64Array, GroupId, LabelArray
@@ -67,7 +69,12 @@ class CalibratedHead:
 
 
 def calibrate(
-    fit: FitResult, train: LabelledRows, validation: LabelledRows, policy: Policy
+    fit: FitResult,
+    train: LabelledRows,
+    validation: LabelledRows,
+    policy: Policy,
+    *,
+    taught: bool = False,
 ) -> CalibratedHead:
     """Calibrate a head, move it to the policy's prevalence, and choose the thresholds.
 
@@ -77,10 +84,16 @@ def calibrate(
         train: the images that taught, both labels present.
         validation: the images that chose the settings, both labels present.
         policy: what is asked.
+        taught: whether `train` taught the network itself.
     """
-    known = float(train.labels.mean())
-    prevalence = known if policy.prevalence is None else policy.prevalence
-    choice, unseen, note = _choose(fit, train)
+    usual = float(train.labels.mean())
+    prevalence = usual if policy.prevalence is None else policy.prevalence
+    known = usual
+    if taught and fit.c is not None:
+        choice, unseen, note = _choose_unseen(fit, validation)
+        known = usual if note else float(validation.labels.mean())
+    else:
+        choice, unseen, note = _choose(fit, train)
     head = fold_into(fit.head, choice.chosen.at_prevalence(known, prevalence))
     labels, groups = [validation.labels], [*validation.groups]
     scores = [predict_proba(head, validation.features)]
@@ -92,6 +105,18 @@ def calibrate(
     all_labels, all_scores = np.concatenate(labels), np.concatenate(scores)
     points = choose_operating_points(all_labels, all_scores, policy, prevalence, groups)
     return CalibratedHead(head, fit.head, choice, known, prevalence, points, len(all_labels), note)
+
+
+def _choose_unseen(
+    fit: FitResult, validation: LabelledRows
+) -> tuple[CalibrationChoice, None, str | None]:
+    """The map from validation images, of which the network knows no labels."""
+    if min(np.bincount(validation.labels, minlength=2)) < DEFAULT_FOLDS:
+        few = f"fewer than {DEFAULT_FOLDS} validation images of one label"
+        return CalibrationChoice(UNCHANGED, {}), None, f"Scores are not calibrated: {few}."
+    logits = decision_function(fit.head, validation.features)
+    folds = assign_folds(validation.groups, validation.labels)
+    return choose_calibration(logits, validation.labels, folds), None, None
 
 
 def _choose(

@@ -20,7 +20,7 @@ from keshikaran.featurize import FeatureTable
 from keshikaran.head import fit_head
 from keshikaran.intervals import Estimate
 from keshikaran.metrics import ScoredSet
-from keshikaran.preparation import featurize_labelled, group_labelled, open_tools
+from keshikaran.preparation import check_untaught, featurize_labelled, group_labelled, open_tools
 from keshikaran.report import ComparedBackbone
 from keshikaran.roc_area import roc_auc_estimate
 from keshikaran.split import SplitScheme, plan_split, stored_scheme
@@ -107,6 +107,8 @@ def _check_names(backbones: Sequence[Backbone]) -> None:
     if len({backbone.digest for backbone in backbones}) < max(2, len(backbones)):
         msg = "Comparing takes two different backbones or more."
         raise UsageError(msg, "See which there are: keshikaran backbone list")
+    for backbone in backbones:
+        check_untaught(backbone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from keshikaran.backbones import Backbone
+from keshikaran.backbones.taught import teaching_of
 from keshikaran.bundle import Manifest, SelfTest
 from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import Dataset
@@ -88,7 +89,7 @@ def manifest_of(
             for part in facts.parts
         ],
         precision=options.precision,
-        recipe={"name": options.recipe, "c": facts.fit.c},
+        recipe=_recipe(facts),
         training_set={"digest": facts.data.digest(), "split_scheme": asdict(facts.scheme)},
         split={side: dict(counts) for side, counts in facts.data.counts().items()},
         metrics={
@@ -104,6 +105,14 @@ def _licences(backbones: Sequence[Backbone]) -> str:
     return ", ".join(dict.fromkeys(one.licence for one in backbones))
 
 
+def _recipe(facts: Facts) -> dict[str, Any]:
+    """How the head was fitted, and what its network was taught before."""
+    found = {"name": facts.options.recipe, "c": facts.fit.c}
+    teachings = [teaching_of(part.backbone) for part in facts.parts]
+    taught = next((teaching for teaching in teachings if teaching is not None), None)
+    return found if taught is None else {**found, "finetuned": taught}
+
+
 def settings_of(manifest: Manifest) -> dict[str, str]:
     """The run's settings in words, for report and TensorBoard; the file may say anything."""
     c = manifest.recipe.get("c")
@@ -115,6 +124,7 @@ def settings_of(manifest: Manifest) -> dict[str, str]:
         "created": manifest.created,
         "keshikaran": manifest.keshikaran_version,
         "backbone": " + ".join(f"{b['name']} ({b['digest'][:12]})" for b in manifest.backbones),
+        **_finetuned_words(manifest),
         "precision": manifest.precision,
         "pixels": " + ".join(_shape_words(shape) for shape in manifest.pixels.shapes)
         + f", contract {manifest.pixel_contract}",
@@ -141,6 +151,13 @@ def _calibration_words(manifest: Manifest) -> str:
     if found["above"] != found["below"]:
         slopes = f"slopes {found['below']:.3g} and {found['above']:.3g}"
     return f"{found['kind']}, {slopes}, shift {found['shift']:+.3g}"
+
+
+def _finetuned_words(manifest: Manifest) -> dict[str, str]:
+    found = manifest.recipe.get("finetuned")
+    if not isinstance(found, dict):
+        return {}
+    return {"fine-tuned": f"from {_text(found.get('name'))}; calibrated on validation images"}
 
 
 def _unguarded(scheme: dict[str, Any]) -> str:

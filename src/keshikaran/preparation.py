@@ -21,6 +21,7 @@ from keshikaran.backbones import (
     open_engine,
     read_graph,
 )
+from keshikaran.backbones.taught import taught_images, teaching_of
 from keshikaran.bundle import Bundle
 from keshikaran.dataset import Dataset, make_dataset
 from keshikaran.errors import BackboneError
@@ -106,6 +107,7 @@ def open_cached_tools(workspace: Workspace, options: TrainingOptions) -> Iterato
         KeshikaranError: as `open_tools`.
     """
     with open_tools(workspace, options) as tools:
+        check_untaught(tools.backbone)
         wanted = [image.image_id for image in tools.store.labels.images()]
         own = tools.featurizer.recipe
         recipes = [own, *tools.cache.recipes(tools.backbone.digest)]
@@ -225,7 +227,38 @@ def split_labelled(tools: Tools, features: FeatureTable, options: TrainingOption
     labels: dict[ImageId, Label] = {image.image_id: image.label for image in store.labels.images()}
     table = (features.image_ids, features.matrix)
     data = make_dataset(*table, labels, store.splits(), features.starts)
+    _check_unseen(tools.backbone, data)
     return Prepared(features, split, data)
+
+
+def check_untaught(backbone: Backbone) -> None:
+    """Refuse a network that knows labels, where labels are what is looked at.
+
+    Raises:
+        BackboneError: it was fine-tuned.
+    """
+    if teaching_of(backbone) is not None:
+        msg = f"{backbone.name} was fine-tuned on labels of images: it would vouch for them."
+        raise BackboneError(msg, "Use a --backbone that was not; train takes it as it is.")
+
+
+def _check_unseen(backbone: Backbone, data: Dataset) -> None:
+    """Refuse a network that was taught by images it would be judged on.
+
+    Raises:
+        BackboneError: says how many.
+    """
+    taught = taught_images(backbone)
+    if not taught:
+        return
+    pairs = zip(data.image_ids, data.sides, strict=True)
+    seen = sum(side != "train" and one in taught for one, side in pairs)
+    if seen:
+        msg = (
+            f"{backbone.name} was fine-tuned on {seen:,} images that are on the validation or test"
+            " side now: figures on them would flatter it."
+        )
+        raise BackboneError(msg, "Fine-tune anew on this split: keshikaran train --finetune")
 
 
 def engine_opener(options: TrainingOptions) -> Callable[[bytes], Engine]:

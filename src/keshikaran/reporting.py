@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keshikaran.audit import Findings, find_issues, read_facts
+from keshikaran.backbones.taught import teaching_of
 from keshikaran.bundle import Bundle, read_bundle
 from keshikaran.comparison import Comparison
 from keshikaran.dataset import Dataset, make_dataset
@@ -95,9 +96,11 @@ def extras_gatherer(
         data: the same with labels and sides.
         c: inverse regularisation strength of the head; None where that is not known.
         everything: whether to look for labels to check and to measure the learning curve, which
-            takes seconds for thousands of images.
+            takes seconds for thousands of images. Not for a network that these labels taught:
+            it would vouch for them.
     """
     store = tools.store
+    everything = everything and teaching_of(tools.backbone) is None
     findings = find_issues(read_facts(store, Dealt(store.splits(), store.set_aside())))
     ids = evaluation.test_set.image_ids
     known = store.places_of(ids)

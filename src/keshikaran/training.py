@@ -7,17 +7,20 @@ gives a frozen dataclass; none knows another.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+from keshikaran.backbones.taught import teaching_of
 from keshikaran.bundling import Groups, start_bundling
 from keshikaran.calibrate import CalibratedHead, LabelledRows, calibrate
 from keshikaran.dataset import Dataset, check_counts, check_totals
 from keshikaran.evaluate import Terms, evaluate
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.featurize import FeatureTable, FeaturizeAhead
+from keshikaran.finetune import FinetuneSettings
+from keshikaran.finetuning import fine_tune
 from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.judging import with_slices
@@ -64,6 +67,7 @@ def train(
     sources: Sequence[Source] = (),
     options: TrainingOptions | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> TrainingResult:
     """Import, then every stage up to bundle and report.
 
@@ -72,6 +76,7 @@ def train(
         sources: what to import first; may be empty when the workspace has images.
         options: settings; the defaults are sensible.
         progress: told of long work.
+        say: told in words of what takes minutes.
 
     Raises:
         NotEnoughImagesError: too few labelled images on a side, or one class only.
@@ -90,7 +95,11 @@ def train(
         refusals = all_refusals(store, features)
         write_skipped(workspace.skipped, refusals)
         check_counts(data.counts(), _where_lost(workspace, refusals))
-        fit, calibrated, groups = _fit_and_calibrate(store, data, options, clock)
+        if options.finetune is not None:
+            with clock.stage("finetune"):
+                told = (options.finetune, progress, say or _silent)
+                tools, features, data = _finetuned(workspace, tools, prepared, *told)
+        fit, calibrated, groups = _fit_and_calibrate(tools, data, options, clock)
         facts = Facts(options, tools.featurizer.parts, stored_scheme(store), data, fit, calibrated)
         with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
             bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
@@ -148,6 +157,26 @@ def _prepare(
     with clock.stage("split"):
         prepared = split_labelled(tools, features, options)
     return images, replace(prepared, features=_credit(features, ahead))
+
+
+def _finetuned(
+    workspace: Workspace,
+    tools: Tools,
+    prepared: Prepared,
+    settings: FinetuneSettings,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> tuple[Tools, FeatureTable, Dataset]:
+    """Everything by the network that was taught; as it was where that brought nothing."""
+    tuned = fine_tune(workspace, tools, prepared.data, settings, progress, say)
+    if tuned is None:
+        say(f"No epoch was better on the validation images: {tools.backbone.name} stays as it is.")
+        return tools, prepared.features, prepared.data
+    return tuned.tools, tuned.features, tuned.data
+
+
+def _silent(words: str) -> None:
+    """Nobody listens."""
 
 
 def _report(
@@ -242,20 +271,23 @@ def _where_lost(workspace: Workspace, refusals: Sequence[Refusal]) -> str:
 
 
 def _fit_and_calibrate(
-    store: Store, data: Dataset, options: TrainingOptions, clock: _Clock
+    tools: Tools, data: Dataset, options: TrainingOptions, clock: _Clock
 ) -> tuple[FitResult, CalibratedHead, Groups]:
     """Fit → calibrate; what they share is as large as the features and lives no longer."""
-    groups = _groups(store, data)
+    groups = _groups(tools.store, data)
+    train, validation = data.part("train"), data.part("validation")
     with clock.stage("fit"):
-        taught, judged = data.part("train"), data.part("validation")
         if options.recipe == "exact":
-            fit = fit_head(*taught, *judged, keep_ground=True)
+            fit = fit_head(*train, *validation, keep_ground=True)
         else:
-            fit = fit_seed_recipe(*taught, *judged)
+            fit = fit_seed_recipe(*train, *validation)
     with clock.stage("calibrate"):
-        train = LabelledRows(*taught, groups["train"])
-        validation = LabelledRows(*judged, groups["validation"])
-        calibrated = calibrate(fit, train, validation, options.policy)
+        rows = (
+            LabelledRows(*train, groups["train"]),
+            LabelledRows(*validation, groups["validation"]),
+        )
+        taught = teaching_of(tools.backbone) is not None
+        calibrated = calibrate(fit, *rows, options.policy, taught=taught)
     return replace(fit, ground=None), calibrated, groups
 
 

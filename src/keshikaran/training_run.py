@@ -12,6 +12,7 @@ from keshikaran.calibrate import CalibratedHead
 from keshikaran.dataset import SplitCounts
 from keshikaran.evaluation import EvaluationReport
 from keshikaran.featurize import FeatureTable
+from keshikaran.finetune import FinetuneSettings
 from keshikaran.head import FitResult
 from keshikaran.ingest import ImportReport
 from keshikaran.pixels import ImageFormat, ResizeMode
@@ -46,6 +47,7 @@ class TrainingOptions:
         isolation: whether images are decoded in child processes or in this one.
         accept: formats that the import takes besides the usual ones.
         rehash: whether to read files of the sources again that look unchanged.
+        finetune: how to teach the backbone before the head is fitted; None leaves it as it is.
         where: what commands need at their end to find the workspace, for the report.
     """
 
@@ -61,6 +63,7 @@ class TrainingOptions:
     isolation: Isolation = "process"
     accept: frozenset[ImageFormat] = frozenset()
     rehash: bool = False
+    finetune: FinetuneSettings | None = None
     where: str = ""
     preset: Preset = "fast"
 

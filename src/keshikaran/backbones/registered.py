@@ -183,6 +183,7 @@ def unregister(name: str) -> None:
         record.unlink()
         sync_directory(record.parent)
         model.unlink(missing_ok=True)
+        model.with_suffix(".taught").unlink(missing_ok=True)
     except OSError as error:
         raise write_error(record, error) from error
 

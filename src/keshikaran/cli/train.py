@@ -11,6 +11,15 @@ import typer
 from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY, say_import
+from keshikaran.cli.finetune_options import (
+    AugmentOption,
+    BlocksOption,
+    EpochsOption,
+    FinetuneOption,
+    SeedOption,
+    chosen_finetuning,
+    follows,
+)
 from keshikaran.cli.options import (
     AcceptOption,
     BalanceOption,
@@ -88,6 +97,11 @@ def train_command(
     isolation: IsolationOption = "process",
     accept: AcceptOption = None,
     tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
+    finetune: FinetuneOption = False,
+    blocks: BlocksOption = None,
+    augment: AugmentOption = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -98,9 +112,15 @@ def train_command(
     if preset != "fast" and (backbone or resize):
         msg = f"The preset {preset} says itself which backbones and shapes it uses."
         raise UsageError(msg, "Leave out --backbone and --resize, or leave out --preset.")
+    if preset != "fast" and finetune:
+        msg = f"Fine-tuning teaches one backbone; the preset {preset} looks twice."
+        raise UsageError(msg, "Leave out --preset, or leave out --finetune.")
     if rehash and not sources:
         msg = "--rehash changes nothing without a source."
         raise UsageError(msg, "Name the folders to import again.")
+    taught = chosen_finetuning(finetune, blocks, augment, epochs, seed, device)
+    if follows(taught):
+        return
     found = resolve_sources(sources or [], positives=positive or (), media_dir=media_dir)
     options = TrainingOptions(
         backbone=backbone or DEFAULT_BACKBONE,
@@ -115,12 +135,13 @@ def train_command(
         isolation=isolation,
         accept=formats_of(accept),
         rehash=rehash,
+        finetune=taught,
         where=workspace_words(workspace),
         preset=preset,
     )
     place = open_workspace(workspace)
     in_use = read_in_use(place.model_folder).model_id
-    done = train(place, found, options, TerminalProgress())
+    done = train(place, found, options, TerminalProgress(), say)
     if as_json:
         result(json.dumps(done.to_dict() | {"model_in_use": in_use}))
     else:

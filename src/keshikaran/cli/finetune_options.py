@@ -1,0 +1,127 @@
+"""Options of fine-tuning, and what they come to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from keshikaran.backbones import Device
+from keshikaran.errors import UsageError
+from keshikaran.finetune import AUGMENTATIONS, Augmentation, FinetuneSettings, need_finetuning
+
+
+class TaughtBlocks(StrEnum):
+    """Which part of the network is taught."""
+
+    LAST = "last"
+    ALL = "all"
+
+
+class Change(StrEnum):
+    """How pictures are changed from one epoch to the next."""
+
+    CROP = "crop"
+    FLIP = "flip"
+    COLOUR = "colour"
+    NONE = "none"
+
+
+FinetuneOption = Annotated[
+    bool,
+    typer.Option("--finetune", help="Teach the backbone itself, too: minutes instead of seconds."),
+]
+BlocksOption = Annotated[
+    TaughtBlocks | None,
+    typer.Option(
+        help="Fine-tuning: the last third of the network (default), or all of it.",
+        show_default=False,
+    ),
+]
+AugmentOption = Annotated[
+    list[Change] | None,
+    typer.Option(
+        "--augment",
+        help="Fine-tuning: how pictures vary; repeat for several. Default: crop, flip, colour.",
+        show_default=False,
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=1000, help="Fine-tuning: at most so many. Default: 10.",
+                 show_default=False),
+]  # fmt: skip
+SeedOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Fine-tuning: of order and augmentation. Default: 0.",
+                 show_default=False),
+]  # fmt: skip
+
+
+def chosen_finetuning(
+    asked: bool,
+    blocks: TaughtBlocks | None,
+    augment: Sequence[Change] | None,
+    epochs: int | None,
+    seed: int | None,
+    device: Device,
+) -> FinetuneSettings | None:
+    """What the options ask for; None without `--finetune`.
+
+    The device is that of all networks; TensorRT only infers, on a card that torch can teach on.
+
+    Raises:
+        UsageError: an option would change nothing, or two contradict each other.
+        MissingExtraError: torch is not installed.
+    """
+    given = {
+        "--blocks": blocks, "--augment": augment, "--epochs": epochs, "--seed": seed,
+    }  # fmt: skip
+    if not asked:
+        for name, value in given.items():
+            if value is not None and value != []:
+                msg = f"{name} changes nothing without --finetune."
+                raise UsageError(msg, "Leave it out, or add --finetune.")
+        return None
+    need_finetuning()
+    usual = FinetuneSettings()
+    return FinetuneSettings(
+        blocks=usual.blocks if blocks is None else blocks.value,
+        augment=_augmentations(augment),
+        epochs=usual.epochs if epochs is None else epochs,
+        seed=usual.seed if seed is None else seed,
+        device="cuda" if device == "tensorrt" else device,
+    )
+
+
+def _augmentations(chosen: Sequence[Change] | None) -> tuple[Augmentation, ...]:
+    if not chosen:
+        return AUGMENTATIONS
+    if Change.NONE in chosen and len(set(chosen)) > 1:
+        msg = "--augment none contradicts the others."
+        raise UsageError(msg, "Leave it out, or leave them out.")
+    return tuple(one for one in AUGMENTATIONS if one in {change.value for change in chosen})
+
+
+def follows(settings: FinetuneSettings | None) -> bool:
+    """Whether this is one of the other processes of a `torchrun`: it only helps to teach.
+
+    Raises:
+        UsageError: `torchrun` without `--finetune`.
+        BackboneError: what it was to teach cannot be taught.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    if settings is None:
+        msg = "torchrun starts several processes, and only --finetune has work for them."
+        raise UsageError(msg, "Run keshikaran without torchrun, or add --finetune.")
+    if os.environ.get("RANK", "0") == "0":
+        return False
+    from keshikaran.finetune.crew import Crew
+
+    with Crew(settings.device) as crew:
+        crew.follow()
+    return True
