@@ -20,9 +20,9 @@ def roc_auc_estimate(
 
     Each image is left out in turn, within its class (Arvesen 1969, "Jackknifing U-statistics"), and
     the logit of the area is taken each time, since areas are close to 1: of an area of .98 this
-    covers 94-95% of simulated truths, where DeLong's variance carried to the logit covers 93%. An
-    image moves the area at most half the way to 1 or to 0: without the only two that are in the
-    wrong order nothing would be known. Student's quantile instead of the normal one, since the
+    covers 95% of simulated truths (benchmarks/coverage.py), DeLong's variance less. An image moves
+    the area at most half the way to 1 or to 0: without the only two that are in the wrong order
+    nothing would be known. Student's quantile instead of the normal one, since the
     smaller class is often small (Brunner and Munzel 2000, "The Nonparametric Behrens-Fisher
     Problem"). Where both classes are apart, there is no spread to judge by, and the interval is
     Newcombe's, which needs only the area and the numbers (Newcombe 2006, "Confidence intervals for
