@@ -9,6 +9,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+AT_ONCE ?= 2 # tests that run side by side
 DATA := $(or $(KESHIKARAN_TEST_DATA),../shared/data)
 
 .PHONY: demo test test-torch test-ray realdata check wheel bench stress clean
@@ -17,7 +18,7 @@ demo: .venv/installed-train
 	$(BIN)/keshikaran demo
 
 test: .venv/installed-dev
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n $(AT_ONCE)
 
 test-torch: .venvs/torch/installed
 	.venvs/torch/bin/pytest -q -m torch tests/test_torch_zoo.py tests/test_torch_finetune.py
