@@ -111,7 +111,7 @@ def _content(found: EvaluationReport, split: SplitCounts) -> ReportContent:
         )
         for image_id in ids
     }
-    audit = AuditCounts(0, 0, 0, 0, 0, 0, 0)
+    audit = AuditCounts(0, 0, 0, 0, 0, 0, 0, None)
     return ReportContent(_manifest(), {}, {}, split, found, (), (), (), audit, None, pictures)
 
 
@@ -130,10 +130,9 @@ def _manifest() -> Manifest:
         calibration={},
         reference={},
         pixel_contract=1,
-        height=224,
-        width=224,
-        resize_mode="crop",
-        backbone={},
+        inputs=[{"height": 224, "width": 224, "resize_mode": "crop"}],
+        backbones=[{"name": "", "digest": "", "licence": ""}],
+        parts=[{"backbone": 0, "input": 0, "features": _DIM}],
         precision="f32",
         recipe={},
         training_set={},
