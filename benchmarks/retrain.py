@@ -1,8 +1,9 @@
 """How long does a training take that has 100 new labels and 20,000 images with cached features?
 
 The clothing photographs are imported and featurized, and rows are made up until there are enough:
-each is a mixture of two photographs of one class, in catalogue and cache only. All images on the
-validation side are real files, since the bundle is proved on them. 100 images are left unlabelled;
+each is a mixture of two photographs of one class, in catalogue and cache only (with what a look at
+its pixels would have said). All images on the validation side are real files, since the bundle is
+proved on them. 100 images are left unlabelled;
 labelling them is what comes before the training that counts, which runs in a process of its own.
 """
 
@@ -19,7 +20,7 @@ from keshikaran.featurize import FeatureTable, featurize
 from keshikaran.head import fit_head, predict_proba
 from keshikaran.ingest import import_source, scan_folder
 from keshikaran.preparation import open_tools
-from keshikaran.store import FeatureCache, ImageRecord, SourceEntry, Store, Workspace
+from keshikaran.store import FeatureCache, ImageRecord, Look, SourceEntry, Store, Workspace
 from keshikaran.training_run import TrainingOptions
 from keshikaran.types import Float32Array, ImageId, Label, SilentProgress
 
@@ -79,6 +80,7 @@ def fill(workspace: Workspace, images: list[MadeUp]) -> None:
                 who="benchmark",
             )
             cache.put(recipe, [(i, row[None]) for i, row, _ in part], [])
+            cache.looks.put({i: Look(frames=1, greyscale=False) for i, _, _ in part})
 
 
 def train(workspace: Workspace) -> tuple[dict[str, Any], float]:

