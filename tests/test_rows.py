@@ -41,6 +41,7 @@ def data() -> Dataset:
 @pytest.fixture
 def hardly_any_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let 2,100 rows be too many to copy."""
+    monkeypatch.setattr(rows, "COPIED_CELLS", FEW_CELLS)
     monkeypatch.setattr(rows, "LARGE_CELLS", FEW_CELLS)
 
 
@@ -60,6 +61,16 @@ def test_a_large_table_is_not_copied(data: Dataset) -> None:
     train, _ = data.part("train")
     assert isinstance(train, Rows)
     assert take(data.features, np.arange(IMAGES)) is data.features
+
+
+def test_a_head_does_not_depend_on_whether_chosen_rows_are_copied(
+    data: Dataset, usual: FitResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "COPIED_CELLS", FEW_CELLS)
+    assert isinstance(data.part("train")[0], Rows)
+    viewed = fitted(data)
+    assert viewed.c == usual.c
+    assert np.abs(viewed.head.weights - usual.head.weights).max() < 1e-6
 
 
 @pytest.mark.usefixtures("hardly_any_room")
@@ -92,6 +103,7 @@ def test_calibration_does_not_depend_on_how_rows_are_held(
         return float(predict_proba(found.head, data.features[:1])[0])
 
     wanted = calibrated()
+    monkeypatch.setattr(rows, "COPIED_CELLS", FEW_CELLS)
     monkeypatch.setattr(rows, "LARGE_CELLS", FEW_CELLS)
     assert calibrated() == pytest.approx(wanted, abs=1e-4)
 
@@ -105,6 +117,7 @@ def test_rough_fits_and_the_seeds_recipe_take_large_tables(
         return [predict_proba(head, data.features) for head in found]
 
     wanted = heads()
+    monkeypatch.setattr(rows, "COPIED_CELLS", FEW_CELLS)
     monkeypatch.setattr(rows, "LARGE_CELLS", FEW_CELLS)
     for found, usual in zip(heads(), wanted, strict=True):
         assert np.abs(found - usual).max() < 1e-3
@@ -120,6 +133,7 @@ def test_pieces_of_large_rows_are_those_of_a_copy(count: int, step: int, seed: i
     copied = np.asarray(standardised(table[numbers], mean, scale))
     roughly = np.asarray(standardised_roughly(table[numbers], mean, scale))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "COPIED_CELLS", 9)
         patch.setattr(rows, "LARGE_CELLS", 9)
         chosen = Rows(table, numbers)
         double = StandardRows(chosen, mean, scale, np.float64)

@@ -65,7 +65,7 @@ def summarise(
     dim = taught.shape[1]
     wanted = min(MOST_DIRECTIONS, len(kept) // _IMAGES_A_DIRECTION, dim // 2, _MOST_CELLS // dim)
     centre = taught.mean(axis=0, dtype=np.float64).astype(np.float32)
-    steps, directions = _directions(taught - centre, max(1, wanted))
+    steps, directions = _directions(taught, centre, max(1, wanted))
     places = Coordinates(centre, steps, directions)(features)
     edges = _edges(scores, labels, prevalence)
     spreads = _covariances(places, labels)
@@ -94,13 +94,15 @@ def _one_a_group(unseen: UnseenImages) -> np.ndarray:
     return np.array(kept, dtype=np.int64)
 
 
-def _directions(off: Float32Array, wanted: int) -> tuple[Float64Array, np.ndarray]:
+def _directions(
+    taught: Float32Array, centre: Float32Array, wanted: int
+) -> tuple[Float64Array, np.ndarray]:
     """The directions of most spread as whole numbers of at most 127, and the length of a unit.
 
     From a few thousand rows at most, spread evenly.
     """
-    rows = off[:: -(-len(off) // _MOST_ROWS)]
-    found = principal_directions(rows, wanted)[2].astype(np.float64)
+    rows = taught[:: -(-len(taught) // _MOST_ROWS)]
+    found = principal_directions(rows - centre, wanted)[2].astype(np.float64)
     steps = np.maximum(np.abs(found).max(axis=1) / _LARGEST_INT8, 1e-12)
     return steps, np.rint(found / steps[:, None]).astype(np.int8)
 

@@ -8,11 +8,12 @@ approached by a few epochs of gradient descent (`seed_recipe` keeps that for com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from keshikaran.logistic import LogisticRegression, one_thread, softplus
+from keshikaran.logistic import LogisticRegression, load_minimizer, one_thread, softplus
 from keshikaran.logistic import sigmoid as sigmoid
 from keshikaran.metrics import log_loss
 from keshikaran.rows import (
@@ -147,7 +148,9 @@ def fit_head(
         exact: whether the head is solved to the last digits, or good to three of a score.
         keep_ground: whether the result holds what more fits on the same rows begin with.
     """
-    ground = _groundwork(x_train)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(load_minimizer)
+        ground = _groundwork(x_train)
     mean, scale = ground.mean, ground.scale
     with one_thread():
         problem = LogisticRegression(ground.rows, y_train)

@@ -74,6 +74,7 @@ class LogisticRegression:
         self._minimize = load_minimizer()
         self._tall = len(x) >= _TALL * x.shape[1]
         self._curvature: Float64Array | None = None
+        self._whole = False
         self._root: Float64Array | None = None
         self._known = 1.0  # strength of the penalty in it
         self._gradient: Float64Array = np.empty(0)
@@ -116,7 +117,8 @@ class LogisticRegression:
         """Search with the curvature of this problem, measured anew when it no longer fits."""
         if self._curvature is None or self._looks > _MANY_LOOKS:
             # Without weights all rows count the same, and the penalty is strong: some will do.
-            self._curvature = self._measure_curvature(start, 1 if start[:-1].any() else _SOME)
+            self._whole = bool(start[:-1].any())
+            self._curvature = self._measure_curvature(start, 1 if self._whole else _SOME)
             self._root = None
         if self._root is None or max(strength / self._known, self._known / strength) > _NEAR:
             self._root, self._known = _root(self._curvature, strength), strength
@@ -126,7 +128,9 @@ class LogisticRegression:
         """What makes searches near `values` fast, float64 [D + 1, D + 1]; None if nothing does."""
         if len(self._x) < _MANY_SEARCHES * self._x.shape[1]:
             return None
-        return _root(self._measure_curvature(values, 1), 1.0 / (c * self._count))
+        known = self._curvature if self._whole else None
+        curvature = self._measure_curvature(values, 1) if known is None else known
+        return _root(curvature, 1.0 / (c * self._count))
 
     def probabilities(self, values: Float64Array) -> Float64Array:
         """Of label 1 under weights and bias, float64 [n]; as exact as the rows are."""

@@ -18,7 +18,6 @@ from keshikaran.types import Float32Array, Float64Array, FloatArray, IntArray, c
 LARGE_CELLS = 1 << 27  # 512 MB in single precision; 100,000 rows of the usual width
 COPIED_CELLS = 1 << 22  # 16 MB in single precision
 _ROWS = 512  # as many as stay in the processor's cache
-_FEW_ROWS = 64  # as many stay in the cache of a single core in double precision
 
 Key = slice | np.ndarray[Any, Any]
 """Which rows: a slice, numbers, or a bool for each."""
@@ -188,9 +187,12 @@ def standardised_roughly(
     if is_large(rows):
         return StandardRows(rows, mean, scale, np.float32)
     z = np.empty(rows.shape, dtype=np.float32)
-    factor = 1.0 / scale
-    for part, centred in raw_pieces(rows, _FEW_ROWS, np.dtype(np.float64), mean):
-        np.multiply(centred, factor, out=z[part], casting="same_kind")
+    if isinstance(rows, Rows):
+        np.take(rows.table, rows.numbers, axis=0, out=z, mode="clip")
+    else:
+        z[:] = rows
+    z -= mean.astype(np.float32)
+    z *= (1.0 / scale).astype(np.float32)
     return z
 
 
