@@ -24,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ from tree import cpu_s
 _LOAD = Path(__file__).resolve().parent / "http_load.py"
 _SECONDS = 10.0
 _CONNECTIONS = 8
+_SPARE_THREADS = 2  # of the server, beyond the streams of the engine
 
 
 class Server:
@@ -267,7 +269,7 @@ def overload(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
     """Open loop; each round measures its own capacity first."""
     sides = [(0.8, "constant"), (0.8, "poisson"), (1.5, "constant")]
     rounds: dict[tuple[float, str], list[dict[str, Any]]] = {side: [] for side in sides}
-    seconds = service_s(model, files)
+    seconds, alone = service_s(model, files), list[float]()
     for _ in range(given.open_rounds):
         with Server(model) as server:
             load(server, files, kind="closed", connections=_CONNECTIONS, count=100)
@@ -276,15 +278,48 @@ def overload(given: argparse.Namespace, model: Path, files: list[Path]) -> None:
             for (share, arrivals), found in rounds.items():
                 figures = open_loop(server, files, share * capacity, given.seconds, arrivals)
                 found.append({**figures, "goodput / capacity": figures["goodput_per_s"] / capacity})
+        alone.append(without_server(model, files, 0.8, given.seconds))
     for (share, arrivals), found in rounds.items():
         medians = median_of(found)
         if share < 1:
             medians["p99 / p50 of a perfect queue"] = perfect(seconds, share, arrivals)
+            if arrivals == "constant":
+                medians["p99 / p50 without a server"] = statistics.median(alone)
+                medians["ratio of these"] = median_ratio([e["p99 / p50"] for e in found], alone)
             for number, each in enumerate(found, 1):
                 medians[f"p99 / p50 of round {number}"] = each["p99 / p50"]
                 medians[f"processor ms an image in round {number}"] = each["processor ms an image"]
         show(f"Open loop at {share:.0%}, {arrivals} arrivals (medians of rounds)", medians)
     verdicts(*(median_of(rounds[side]) for side in sides))
+
+
+def without_server(model: Path, files: list[Path], share: float, seconds: float) -> float:
+    """p99 / p50 of the same open loop in this process: threads and a queue, and no HTTP.
+
+    As many threads as the server has, at a share of the capacity that they show first: what this
+    machine makes of such a load, whoever serves it.
+    """
+    bodies = [file.read_bytes() for file in files]
+    taken: list[float] = []
+
+    def ask(number: int, due: float) -> None:
+        predictor.predict(bodies[number % len(bodies)])
+        taken.append(time.perf_counter() - due)
+
+    with (
+        Predictor.load(model) as predictor,
+        ThreadPoolExecutor(predictor.engine.streams + _SPARE_THREADS) as threads,
+    ):
+        list(threads.map(predictor.predict, bodies[:100]))
+        first = time.perf_counter()
+        list(threads.map(predictor.predict, bodies))
+        rate = share * len(bodies) / (time.perf_counter() - first)
+        first = time.perf_counter()
+        for number, start in enumerate(starts(rate, int(rate * seconds), "constant")):
+            if (left := first + start - time.perf_counter()) > 0:
+                time.sleep(left)
+            threads.submit(ask, number, first + start)
+    return quantile_ms(taken, 0.99) / quantile_ms(taken, 0.5)
 
 
 def service_s(model: Path, files: list[Path]) -> list[float]:

@@ -86,14 +86,14 @@ def test_option_without_effect_is_refused(
 def test_options_become_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finetune_options, "need_finetuning", lambda: None)
     blocks, change = finetune_options.TaughtBlocks, finetune_options.Change
-    choose = finetune_options.chosen_finetuning
-    assert choose(False, None, None, None, None, "cpu") is None
-    assert choose(True, None, None, None, None, "auto") == FinetuneSettings()
-    found = choose(True, blocks.ALL, [change.COLOUR, change.CROP], 4, 7, "cpu")
+    options = finetune_options.FinetuneOptions
+    assert options().chosen("cpu") is None
+    assert options(finetune=True).chosen("auto") == FinetuneSettings()
+    found = options(True, blocks.ALL, [change.COLOUR, change.CROP], 4, 7).chosen("cpu")
     assert found == FinetuneSettings(
         blocks="all", augment=("crop", "colour"), epochs=4, seed=7, device="cpu"
     )
-    unchanged = choose(True, None, [change.NONE], None, None, "tensorrt")
+    unchanged = options(finetune=True, augment=[change.NONE]).chosen("tensorrt")
     assert unchanged is not None
     assert (unchanged.augment, unchanged.device) == ((), "cuda")
 

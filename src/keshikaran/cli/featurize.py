@@ -8,27 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
+from keshikaran.cli.backbone_options import BackboneOptions
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
 from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
-    AcceptOption,
-    BackboneOption,
-    DeviceOption,
-    IsolationOption,
     JsonOption,
     WorkspaceOption,
     existing_workspace,
-    formats_of,
     need_training,
     open_workspace,
     workspace_words,
 )
 from keshikaran.cli.ray_options import RayOptions, refuse_isolation_off, say_machines
 from keshikaran.errors import UsageError
-from keshikaran.pixels import ResizeMode
-from keshikaran.types import Precision
 
 if TYPE_CHECKING:
     from keshikaran.preparation import Tools
@@ -41,6 +34,7 @@ _SHOWN = 10
 @grouped
 def featurize_command(
     ray: RayOptions,
+    backbone: BackboneOptions,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -49,38 +43,17 @@ def featurize_command(
             show_default=False,
         ),
     ] = None,
-    backbone: BackboneOption = DEFAULT_BACKBONE,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="f32 is exact everywhere; bf16 is for processors, f16 for cards."),
-    ] = "f32",
-    resize: Annotated[
-        ResizeMode, typer.Option(help="How images get the backbone's shape.")
-    ] = "crop",
-    engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
-    device: DeviceOption = "auto",
     everything: Annotated[
         bool, typer.Option("--all", help="All stored images, not only the labelled ones.")
     ] = False,
-    isolation: IsolationOption = "process",
-    accept: AcceptOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute the features that training needs, and say what bounds the rate."""
     need_training("Featurizing")
     from keshikaran.scale.featurizing import FeaturizeRequest
-    from keshikaran.training_run import TrainingOptions
 
-    options = TrainingOptions(
-        backbone=backbone,
-        resize_mode=resize,
-        precision=precision,
-        engine=engine,
-        device=device,
-        isolation=isolation,
-        accept=formats_of(accept),
-    )
+    options = backbone.settings
     cluster = ray.cluster
     if cluster is None:
         if sources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Annotated
 
@@ -30,71 +31,72 @@ class Change(StrEnum):
     NONE = "none"
 
 
-FinetuneOption = Annotated[
-    bool,
-    typer.Option("--finetune", help="Teach the backbone itself, too: minutes instead of seconds."),
-]
-BlocksOption = Annotated[
-    TaughtBlocks | None,
-    typer.Option(
-        help="Fine-tuning: the last third of the network (default), or all of it.",
-        show_default=False,
-    ),
-]
-AugmentOption = Annotated[
-    list[Change] | None,
-    typer.Option(
-        "--augment",
-        help="Fine-tuning: how pictures vary; repeat for several. Default: crop, flip, colour.",
-        show_default=False,
-    ),
-]
-EpochsOption = Annotated[
-    int | None,
-    typer.Option(min=1, max=1000, help="Fine-tuning: at most so many. Default: 10.",
-                 show_default=False),
-]  # fmt: skip
-SeedOption = Annotated[
-    int | None,
-    typer.Option(min=0, help="Fine-tuning: of order and augmentation. Default: 0.",
-                 show_default=False),
-]  # fmt: skip
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """The options, as they were typed."""
 
+    finetune: Annotated[
+        bool,
+        typer.Option(
+            "--finetune", help="Teach the backbone itself, too: minutes instead of seconds."
+        ),
+    ] = False
+    blocks: Annotated[
+        TaughtBlocks | None,
+        typer.Option(
+            help="Fine-tuning: the last third of the network (default), or all of it.",
+            show_default=False,
+        ),
+    ] = None
+    augment: Annotated[
+        list[Change] | None,
+        typer.Option(
+            "--augment",
+            help="Fine-tuning: how pictures vary; repeat for several. Default: crop, flip, colour.",
+            show_default=False,
+        ),
+    ] = None
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1000, help="Fine-tuning: at most so many. Default: 10.", show_default=False
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Fine-tuning: of order and augmentation. Default: 0.", show_default=False
+        ),
+    ] = None
 
-def chosen_finetuning(
-    asked: bool,
-    blocks: TaughtBlocks | None,
-    augment: Sequence[Change] | None,
-    epochs: int | None,
-    seed: int | None,
-    device: Device,
-) -> FinetuneSettings | None:
-    """What the options ask for; None without `--finetune`.
+    def chosen(self, device: Device) -> FinetuneSettings | None:
+        """What the options ask for; None without `--finetune`.
 
-    The device is that of all networks; TensorRT only infers, on a card that torch can teach on.
+        Args:
+            device: that of all networks; TensorRT only infers, on a card that torch can teach on.
 
-    Raises:
-        UsageError: an option would change nothing, or two contradict each other.
-        MissingExtraError: torch is not installed.
-    """
-    given = {
-        "--blocks": blocks, "--augment": augment, "--epochs": epochs, "--seed": seed,
-    }  # fmt: skip
-    if not asked:
-        for name, value in given.items():
-            if value is not None and value != []:
-                msg = f"{name} changes nothing without --finetune."
+        Raises:
+            UsageError: an option would change nothing, or two contradict each other.
+            MissingExtraError: torch is not installed.
+        """
+        if not self.finetune:
+            self._refuse_without_effect()
+            return None
+        need_finetuning()
+        usual = FinetuneSettings()
+        return FinetuneSettings(
+            blocks=usual.blocks if self.blocks is None else self.blocks.value,
+            augment=_augmentations(self.augment),
+            epochs=usual.epochs if self.epochs is None else self.epochs,
+            seed=usual.seed if self.seed is None else self.seed,
+            device="cuda" if device == "tensorrt" else device,
+        )
+
+    def _refuse_without_effect(self) -> None:
+        for each in fields(self)[1:]:
+            if getattr(self, each.name) not in (None, []):
+                msg = f"--{each.name} changes nothing without --finetune."
                 raise UsageError(msg, "Leave it out, or add --finetune.")
-        return None
-    need_finetuning()
-    usual = FinetuneSettings()
-    return FinetuneSettings(
-        blocks=usual.blocks if blocks is None else blocks.value,
-        augment=_augmentations(augment),
-        epochs=usual.epochs if epochs is None else epochs,
-        seed=usual.seed if seed is None else seed,
-        device="cuda" if device == "tensorrt" else device,
-    )
 
 
 def _augmentations(chosen: Sequence[Change] | None) -> tuple[Augmentation, ...]:

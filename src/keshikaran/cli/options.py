@@ -71,29 +71,6 @@ RehashOption = Annotated[
     bool,
     typer.Option("--rehash", help="Read every file again, also those that look unchanged."),
 ]
-SchemeOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="hash|seed|FILE.csv",
-        help="How sides are chosen. Default: as before in this workspace, else hash.",
-        show_default=False,
-    ),
-]
-SaltOption = Annotated[str, typer.Option(help="Another salt, another split (scheme hash).")]
-BalanceOption = Annotated[
-    bool,
-    typer.Option(
-        "--balance",
-        help="Cut the larger class of validation and test to the smaller one's size.",
-    ),
-]
-NoGuardOption = Annotated[
-    bool,
-    typer.Option(
-        "--no-guard",
-        help="Deal images one by one, copies of test images into train too; for comparison.",
-    ),
-]
 PolicyOption = Annotated[
     Path | None,
     typer.Option(

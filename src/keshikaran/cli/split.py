@@ -12,34 +12,30 @@ import typer
 
 from keshikaran.backbones import DEFAULT_BACKBONE
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
     BackboneOption,
-    BalanceOption,
     JsonOption,
-    NoGuardOption,
-    SaltOption,
-    SchemeOption,
     WorkspaceOption,
     existing_workspace,
     need_training,
     workspace_words,
 )
+from keshikaran.cli.split_options import SplitOptions
 from keshikaran.linktree import write_link_tree
-from keshikaran.split import SplitReport, SplitScheme, scheme_from_option
+from keshikaran.split import SplitReport, SplitScheme
 from keshikaran.types import SPLITS
 
 
+@grouped
 def split_command(
-    scheme: SchemeOption = None,
-    salt: SaltOption = "",
-    balance: BalanceOption = False,
-    no_guard: NoGuardOption = False,
+    split: SplitOptions,
     backbone: BackboneOption = DEFAULT_BACKBONE,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decide which images train, which choose settings, which judge."""
-    chosen = chosen_scheme(scheme, salt, balance=balance, guard=not no_guard)
+    chosen = split.chosen  # first: a file that cannot be used is told before anything else
     place = existing_workspace(workspace)
     need_training("Splitting")
     from keshikaran.preparation import open_cached_tools, prepare
@@ -60,15 +56,6 @@ def split_command(
     say(
         f"Next: keshikaran {following}{where}, or keshikaran link FOLDER{where} for another trainer"
     )
-
-
-def chosen_scheme(
-    scheme: str | None, salt: str, *, balance: bool, guard: bool = True
-) -> SplitScheme | None:
-    """The scheme as typed; None when nothing was typed."""
-    if scheme is None and not salt and not balance and guard:
-        return None
-    return scheme_from_option(scheme or "hash", salt=salt, balance=balance, guard=guard)
 
 
 def say_split(report: SplitReport, workspace: Path | None) -> None:

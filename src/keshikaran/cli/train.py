@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from keshikaran.backbones import DEFAULT_BACKBONE, EngineName
+from keshikaran.cli.backbone_options import BackboneOptions
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY, say_import
-from keshikaran.cli.finetune_options import (
-    AugmentOption,
-    BlocksOption,
-    EpochsOption,
-    FinetuneOption,
-    SeedOption,
-    chosen_finetuning,
-    follows,
-)
+from keshikaran.cli.finetune_options import FinetuneOptions, follows
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
-    AcceptOption,
-    BalanceOption,
-    DeviceOption,
-    IsolationOption,
     JsonOption,
     MediaDirOption,
-    NoGuardOption,
     PolicyOption,
     PositiveOption,
     RehashOption,
-    SaltOption,
-    SchemeOption,
     WorkspaceOption,
     chosen_policy,
-    formats_of,
     need_training,
     open_workspace,
     workspace_words,
 )
-from keshikaran.cli.split import chosen_scheme, say_split
+from keshikaran.cli.split import say_split
+from keshikaran.cli.split_options import SplitOptions
 from keshikaran.errors import UsageError
 from keshikaran.ingest import resolve_sources
-from keshikaran.pixels import ResizeMode
 from keshikaran.presets import Preset
 from keshikaran.store import read_in_use
-from keshikaran.types import SPLITS, Precision, Refusal
+from keshikaran.types import SPLITS, Refusal
 
 if TYPE_CHECKING:
     from keshikaran.training import TrainingResult
@@ -55,6 +41,7 @@ _SHOWN = 10
 _FEW = 30
 
 
+@grouped
 def train_command(
     sources: Annotated[
         list[str] | None,
@@ -70,74 +57,40 @@ def train_command(
     preset: Annotated[
         Preset, typer.Option(help="How much accuracy for how much time: docs/presets.md.")
     ] = "fast",
-    backbone: Annotated[
-        str | None,
-        typer.Option(help="A name, or the path of an ONNX file.", show_default=DEFAULT_BACKBONE),
-    ] = None,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="f32 is exact everywhere; bf16 is about twice as fast; f16 is for cards."
-        ),
-    ] = "f32",
-    resize: Annotated[
-        ResizeMode | None,
-        typer.Option(help="How images get the backbone's shape.", show_default="crop"),
-    ] = None,
+    *,
+    network: BackboneOptions,
     recipe: Annotated[
         Literal["exact", "seed"],
         typer.Option(help="Exact logistic regression, or ten epochs of Adam for comparison."),
     ] = "exact",
-    engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
-    device: DeviceOption = "auto",
-    scheme: SchemeOption = None,
-    salt: SaltOption = "",
-    balance: BalanceOption = False,
-    no_guard: NoGuardOption = False,
-    isolation: IsolationOption = "process",
-    accept: AcceptOption = None,
+    split: SplitOptions,
+    finetuning: FinetuneOptions,
     tensorboard: Annotated[bool, typer.Option(help="Write a TensorBoard run.")] = True,
-    finetune: FinetuneOption = False,
-    blocks: BlocksOption = None,
-    augment: AugmentOption = None,
-    epochs: EpochsOption = None,
-    seed: SeedOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train and judge a classifier on labelled images."""
     need_training()
-    from keshikaran.training import DEFAULT_RESIZE_MODE, TrainingOptions, train
+    from keshikaran.training import train
 
-    if preset != "fast" and (backbone or resize):
-        msg = f"The preset {preset} says itself which backbones and shapes it uses."
-        raise UsageError(msg, "Leave out --backbone and --resize, or leave out --preset.")
-    if preset != "fast" and finetune:
-        msg = f"Fine-tuning teaches one backbone; the preset {preset} looks twice."
-        raise UsageError(msg, "Leave out --preset, or leave out --finetune.")
+    _check_preset(preset, network, finetuning)
     if rehash and not sources:
         msg = "--rehash changes nothing without a source."
         raise UsageError(msg, "Name the folders to import again.")
-    taught = chosen_finetuning(finetune, blocks, augment, epochs, seed, device)
+    taught = finetuning.chosen(network.device)
     if follows(taught):
         return
     found = resolve_sources(sources or [], positives=positive or (), media_dir=media_dir)
-    options = TrainingOptions(
-        backbone=backbone or DEFAULT_BACKBONE,
-        resize_mode=resize or DEFAULT_RESIZE_MODE,
-        precision=precision,
-        engine=engine,
-        device=device,
+    options = replace(
+        network.settings,
+        preset=preset,
         recipe=recipe,
-        split=chosen_scheme(scheme, salt, balance=balance, guard=not no_guard),
+        split=split.chosen,
         policy=chosen_policy(policy, workspace, positive or ()),
         tensorboard=tensorboard,
-        isolation=isolation,
-        accept=formats_of(accept),
         rehash=rehash,
         finetune=taught,
         where=workspace_words(workspace),
-        preset=preset,
     )
     place = open_workspace(workspace)
     in_use = read_in_use(place.model_folder).model_id
@@ -146,12 +99,29 @@ def train_command(
         result(json.dumps(done.to_dict() | {"model_in_use": in_use}))
     else:
         show_training(done, workspace)
-        following = "predict IMAGE" if in_use is None else f"promote {done.model_id}"
-        if in_use is not None:
-            say(f"{in_use} stays in use until another is promoted.")
-        say(f"Next: keshikaran {following}{workspace_words(workspace)}")
+        _say_next(done, in_use, workspace_words(workspace))
     if done.images.skipped or done.features.refused:
         raise typer.Exit(PARTLY)
+
+
+def _check_preset(preset: Preset, network: BackboneOptions, finetuning: FinetuneOptions) -> None:
+    """Refuse what a preset says itself, or cannot have."""
+    if preset == "fast":
+        return
+    if network.backbone or network.resize:
+        msg = f"The preset {preset} says itself which backbones and shapes it uses."
+        raise UsageError(msg, "Leave out --backbone and --resize, or leave out --preset.")
+    if finetuning.finetune:
+        msg = f"Fine-tuning teaches one backbone; the preset {preset} looks twice."
+        raise UsageError(msg, "Leave out --preset, or leave out --finetune.")
+
+
+def _say_next(done: TrainingResult, in_use: str | None, where: str) -> None:
+    if in_use is None:
+        say(f"Next: keshikaran predict IMAGE{where}")
+        return
+    say(f"{in_use} stays in use until another is promoted.")
+    say(f"Next: keshikaran promote {done.model_id}{where}")
 
 
 def show_training(done: TrainingResult, workspace: Path | None = None) -> None:
