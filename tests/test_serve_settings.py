@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from keshikaran.errors import UsageError
 from keshikaran.web.budget import BodyMemory
 from keshikaran.web.connection_table import ConnectionTable
+from keshikaran.web.listener import address_of, listen
 from keshikaran.web.problems import RequestRefusedError
-from keshikaran.web.server import address_of, listen
 from keshikaran.web.settings import ServerSettings, is_loopback
 from keshikaran.web.tokens import TokenFile, bearer
 

@@ -21,7 +21,7 @@ from keshikaran.hashing import image_id_of
 from keshikaran.web.budget import SMALL_BYTES
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
-from keshikaran.web.server import listen
+from keshikaran.web.listener import listen
 from keshikaran.web.settings import ServerSettings
 from serve_support import (
     BLUE,

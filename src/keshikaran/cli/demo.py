@@ -105,7 +105,7 @@ def _check_serving(port: int | None, *, serve: bool) -> None:
             raise UsageError(msg, "Add --serve, or leave --port out.")
         return
     need_serving()
-    from keshikaran.web.server import listen
+    from keshikaran.web.listener import listen
     from keshikaran.web.settings import ServerSettings
 
     listen(ServerSettings(port=_port(port))).close()

@@ -18,11 +18,12 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from keshikaran.errors import KeshikaranError, UsageError
+from keshikaran.errors import KeshikaranError
 from keshikaran.web.app import Api
 from keshikaran.web.connection_table import ConnectionTable
 from keshikaran.web.connections import Guard
 from keshikaran.web.heap import give_large_blocks_back, leave_alone_what_stays
+from keshikaran.web.listener import BACKLOG, address_of, last_connections, listen
 from keshikaran.web.log import note
 from keshikaran.web.metrics import Metrics
 from keshikaran.web.service import Load, Service
@@ -31,7 +32,6 @@ from keshikaran.web.settings import ServerSettings
 Announce = Callable[[str, str], None]
 """Called once, with the server's address and the id of its model, when it takes requests."""
 
-_BACKLOG = 1024
 _OWN_DESCRIPTORS = 256
 _LAST_RESORT_S = 30.0
 
@@ -64,36 +64,6 @@ def serve(settings: ServerSettings, load: Load, announce: Announce) -> None:
             raise
 
 
-def listen(settings: ServerSettings) -> socket.socket:
-    """The socket that the server listens on.
-
-    Raises:
-        UsageError: it cannot be had.
-    """
-    try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-    except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or str(error)
-        msg = f"The address {settings.host} port {settings.port} cannot be had: {words}."
-        raise UsageError(msg, "Choose another with --host and --port.") from error
-    # Connections inherit it. asyncio sets it only on sockets that name their protocol; without it
-    # the body of an answer waits some 40 ms for its head to be acknowledged.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def address_of(listener: socket.socket) -> str:
-    """Where a browser finds it."""
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 class _Server:
     """The event loop's side of it."""
 
@@ -111,7 +81,7 @@ class _Server:
             server_header=False,
             access_log=False,
             log_config=None,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=int(settings.idle_timeout_s) + 60,  # the guard's is the one
             timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_s)),
         )
@@ -194,12 +164,9 @@ class _Uvicorn(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take those in that the system has accepted for us, then go on as usual."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                connection.setblocking(False)
-                arriving = loop.connect_accepted_socket(self._make, connection)
-                self._late.append(loop.create_task(arriving))
+        for connection in last_connections(self._listener):
+            arriving = loop.connect_accepted_socket(self._make, connection)
+            self._late.append(loop.create_task(arriving))
         await super().shutdown(sockets)
 
 
