@@ -69,9 +69,8 @@ def test_result_has_the_keys_that_programs_read(trained: TrainingResult) -> None
     stages = {"import", "featurize", "fit", "evaluate", "bundle"}
     assert stages | {"total"} <= set(found["timing_s"])
     assert {"images", "cached", "images_per_s", "bound"} == set(found["featurize"])
-    bound = found["featurize"]["bound"]
-    assert bound["device"] == "cpu"
-    assert 0 < bound["images_per_s"] < min(bound["decode_per_s"], bound["infer_per_s"])
+    # The import ran beside it on the same processors: what was measured would be no bound.
+    assert found["featurize"]["bound"] is None
     assert set(found["metrics"]) == {"validation", "test"}
     figures = {
         "roc_auc", "average_precision", "log_loss", "brier_score", "ece", "accuracy",

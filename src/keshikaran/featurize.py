@@ -10,7 +10,7 @@ from itertools import chain
 from queue import SimpleQueue
 from threading import Thread
 
-from keshikaran.backbones import Backbone, Engine
+from keshikaran.backbones import Backbone, Engine, device_of
 from keshikaran.errors import PASSING_REASONS, ImageRefusedError
 from keshikaran.inference import Inferred, Outputs, Pipeline, infer_many
 from keshikaran.joined_features import read_joined
@@ -47,7 +47,8 @@ class FeatureTable:
         images: number of images asked for.
         cached: how many of them needed no work.
         seconds: time spent on the others.
-        rates: what bounds the rate reached; None where too few images needed work.
+        rates: what bounds the rate reached; None where too few images needed work, and where an
+            import shared the processors with the network: it would be measured too low.
         lead: how many columns the first part has; None where there is no other.
     """
 
@@ -231,7 +232,10 @@ class _Work:
     done: Callable[[ImageId], None]
 
 
-def _compute(blobs: BlobStore, work: _Work, files: Iterable[StoredFile]) -> _Writer:
+def _compute(
+    blobs: BlobStore, work: _Work, files: Iterable[StoredFile], *, alone: bool = True
+) -> _Writer:
+    """Featurize; measure the bound unless other work takes a part of what the network runs on."""
     featurizer = work.featurizer
     parts = [featurizer.parts[number] for number in work.numbers]
     engine = PartsEngine(parts, featurizer.open_loaded)
@@ -240,7 +244,8 @@ def _compute(blobs: BlobStore, work: _Work, files: Iterable[StoredFile]) -> _Wri
     writer = _Writer(work.cache, [featurizer.recipes[number] for number in work.numbers])
     items = ((file[0], partial(blobs.read, *file)) for file in files)
     try:
-        for result in infer_many(items, pipeline, writer.note):
+        undisturbed = alone or device_of(engine) != "cpu"
+        for result in infer_many(items, pipeline, writer.note if undisturbed else None):
             writer.add(result)
             work.done(result.key)
     finally:
@@ -329,7 +334,8 @@ class FeaturizeAhead:
                 if first is not None:
                     numbers = tuple(range(len(self._featurizer.parts)))
                     work = _Work(self._cache, self._featurizer, numbers, self._count)
-                    self.rates = _compute(self._store.blobs, work, chain([first], new)).rates
+                    files = chain([first], new)
+                    self.rates = _compute(self._store.blobs, work, files, alone=False).rates
         except BaseException as failure:  # raised again where the images come from
             self._failure = failure
         self.seconds = time.perf_counter() - started
