@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from keshikaran import logistic
 from keshikaran.logistic import LogisticRegression
 from keshikaran.types import Float64Array, LabelArray
 
@@ -71,3 +72,23 @@ def test_flat_columns_and_separable_rows_do_not_break_it() -> None:
     assert np.isfinite(found).all()
     assert (found[1:5] == 0.0).all()
     assert ((x @ found[:-1] + found[-1] > 0) == y).all()
+
+
+def test_a_shape_that_single_precision_cannot_take_the_root_of_is_taken_in_double(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    usual = np.linalg.cholesky
+
+    def of_double(whole: Float64Array) -> Float64Array:
+        if whole.dtype == np.float32:
+            raise np.linalg.LinAlgError
+        return usual(whole).astype(np.float64)
+
+    half = np.random.default_rng(0).normal(size=(40, 40))
+    curvature = half @ half.T
+    single = logistic._root(curvature, 0.5)
+    monkeypatch.setattr(np.linalg, "cholesky", of_double)
+    double = logistic._root(curvature, 0.5)
+    assert np.abs(single - double).max() < 1e-4
+    penalised = curvature + np.diag([0.5] * 39 + [0.0])
+    assert np.abs(double @ double.T - penalised).max() < 1e-3

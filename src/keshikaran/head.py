@@ -149,7 +149,7 @@ def fit_head(
         keep_ground: whether the result holds what more fits on the same rows begin with.
     """
     with ThreadPoolExecutor(1) as beside:
-        beside.submit(load_minimizer)
+        beside.submit(load_minimizer)  # a third of a second, beside work that waits for memory
         ground = _groundwork(x_train)
     mean, scale = ground.mean, ground.scale
     with one_thread():

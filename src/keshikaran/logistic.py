@@ -246,13 +246,22 @@ class LogisticRegression:
 def _root(curvature: Float64Array, strength: float) -> Float64Array:
     """Cholesky's root of the curvature with the penalty's, kept clear of rounding errors.
 
-    In single precision, as the curvature was measured: any triangle near it will do.
+    In single precision, as the curvature was measured: any triangle near it will do. In double
+    where that fails: features that repeat each other leave next to nothing in some directions.
     """
-    whole = curvature.astype(np.float32)
+    try:
+        return _root_of(curvature.astype(np.float32), strength)
+    except np.linalg.LinAlgError:
+        return _root_of(curvature.copy(), strength)
+
+
+def _root_of(whole: FloatArray, strength: float) -> Float64Array:
+    """The same in the precision of `whole`, which is overwritten."""
     diagonal = np.einsum("ii->i", whole)
     diagonal += _ROUNDING * diagonal.sum()
     diagonal[:-1] += strength
-    return np.linalg.cholesky(whole).astype(np.float64)
+    root: Float64Array = np.linalg.cholesky(whole).astype(np.float64)
+    return root
 
 
 def one_thread() -> AbstractContextManager[object]:

@@ -67,7 +67,8 @@ def _let_nobody_in(listener: socket.socket) -> None:
 
     What it takes in after the last `accept` and before the socket is closed would be reset though
     the client believes that it was accepted. Who is dropped asks again a second later, and is
-    refused by then. Systems other than Linux keep that moment's risk.
+    refused by then. What stays is who is half in: its confirmation is on its way over the network,
+    and is dropped. Systems other than Linux keep the whole of that moment's risk.
     """
     if not sys.platform.startswith("linux"):
         return
