@@ -73,7 +73,7 @@ def sleep() -> None:
 
 def pause() -> None:
     """Take a moment, then go on."""
-    time.sleep(0.4)
+    time.sleep(0.8)
 
 
 def swell() -> None:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 _FLAGS = [
@@ -27,6 +27,8 @@ _FLAGS = [
     "--disable-sync",
 ]
 _OF_WEIGHT = {"serious", "critical"}
+_PATIENCE_MS = 30_000
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 @cache
@@ -94,7 +96,7 @@ def watched(browser: Browser, origin: str = "", **context: Any) -> Iterator[tupl
     try:
         opened.route("**/*", ask)
         page = opened.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(_PATIENCE_MS)
         page.on("pageerror", lambda error: troubles.append(f"threw {error}"))
         page.on(
             "console",

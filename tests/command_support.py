@@ -35,7 +35,7 @@ def serve_command(*words: str | Path) -> Iterator[str]:
             assert found.group() + "/v1/predict" in lines[-1]
             yield found.group()
             running.send_signal(signal.SIGTERM)
-            assert running.wait(timeout=20) == 0
+            assert running.wait(timeout=60) == 0
         finally:
             running.kill()
 
@@ -44,7 +44,7 @@ def post(url: str, body: bytes, headers: dict[str, str]) -> Any:
     """The JSON that comes back, with whatever status."""
     request = urllib.request.Request(url, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -267,10 +267,21 @@ def read_answer(connection: socket.socket) -> Answer:
 
 
 def seconds_until_closed(
-    connection: socket.socket, drip: bytes = b"", pause_s: float = 0.05
+    connection: socket.socket,
+    drip: bytes = b"",
+    pause_s: float = 0.05,
+    since: float | None = None,
 ) -> float:
-    """How long the server keeps a connection, while a byte is sent now and then."""
-    started = time.monotonic()
+    """How long the server keeps a connection, while a byte is sent now and then.
+
+    Args:
+        connection: to that server.
+        drip: what is sent again and again.
+        pause_s: between two drips.
+        since: `time.monotonic()` from when to count; None for now. What is at least so long, is so
+            on a machine that stands still now and then, too, if it counts from before the cause.
+    """
+    started = time.monotonic() if since is None else since
     connection.settimeout(pause_s)
     while time.monotonic() - started < 30:
         with suppress(TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from browser_support import find_browser, findings, headless, needs_browser, watched
 
@@ -44,11 +45,16 @@ def test_browser_shows_a_page_and_axe_finds_what_is_wrong_with_it(tmp_path: Path
 @needs_browser
 def test_requests_to_elsewhere_and_errors_are_noted(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    script = "<script>new Image().src = 'http://elsewhere.test/a.png'; missing()</script>"
+    script = """<script>
+        const picture = new Image();
+        picture.onerror = () => { document.title = "refused"; };
+        picture.src = "http://elsewhere.test/a.png";
+        missing();
+    </script>"""
     file.write_text(f"<!doctype html><title>t</title>{script}")
     with headless() as browser, watched(browser) as (page, troubles):
         page.goto(file.as_uri())
-        page.wait_for_timeout(100)
+        expect(page).to_have_title("refused")
     assert "asked http://elsewhere.test/a.png" in troubles
     assert any(line.startswith("threw") and "missing" in line for line in troubles)
 

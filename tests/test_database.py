@@ -270,8 +270,8 @@ def test_a_short_lock_is_waited_for(path: Path) -> None:
     ):
         other.execute("BEGIN EXCLUSIVE")
         release = threading.Timer(0.1, other.execute, ["COMMIT"])
-        release.start()
         started = time.monotonic()
+        release.start()
         _insert(db, "patient")
         assert time.monotonic() - started > 0.05
         release.join()

@@ -257,7 +257,7 @@ def test_children_are_replaced_after_some_images(monkeypatch: pytest.MonkeyPatch
 
 def test_a_child_that_was_busy_for_long_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "_BUSY_S_PER_CHILD", 0.1)
-    with _hostile() as decoder:
+    with _hostile(timeout_s=30.0) as decoder:
         outcome(decoder, b"harmless")
         before = decoder.pids()
         outcome(decoder, b"pause")
@@ -266,7 +266,7 @@ def test_a_child_that_was_busy_for_long_is_replaced(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_child_that_was_once_large_is_replaced() -> None:
-    with _hostile(memory_bytes=1024 * 1024 * 1024) as decoder:
+    with _hostile(memory_bytes=1024 * 1024 * 1024, timeout_s=30.0) as decoder:
         outcome(decoder, b"harmless")
         before = decoder.pids()
         assert outcome(decoder, b"swell") == "pixels"
@@ -285,7 +285,7 @@ def test_replacing_leaves_no_descriptor_open(hostile: IsolatedDecoder) -> None:
 
 def test_closing_ends_all_processes_and_every_later_question() -> None:
     before = open_descriptors()
-    decoder = _hostile(workers=3)
+    decoder = _hostile(workers=3, timeout_s=30.0)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: outcome(decoder, b"pause"), range(3)))
     pids = decoder.pids()
@@ -317,7 +317,7 @@ def test_closing_while_images_are_decoded_lets_nobody_wait() -> None:
     hostile.close()
     for thread in threads:
         thread.join()
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 29  # where each may take 30
     assert len(trouble) == 3
 
 

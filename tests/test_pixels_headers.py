@@ -73,9 +73,9 @@ def test_sound_files_are_let_through(name: str) -> None:
 
 @pytest.mark.parametrize("name", bombs())
 def test_a_bomb_is_refused_without_a_library_and_quickly(name: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert _reason(bombs()[name]) not in {"not_an_image", "empty_file"}
-    assert time.perf_counter() - started < 2  # generous: other tests run beside it
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("name", _GOLDEN)

@@ -285,23 +285,20 @@ def test_full_queue_refuses_at_once_before_the_body_is_read(
 ) -> None:
     busy, go, begun = slow_model(monkeypatch, max_waiting=5, max_parts=2)
 
-    async def scene() -> tuple[list[Answer], Answer, float, Answer]:
+    async def scene() -> tuple[list[Answer], Answer, Answer]:
         first = [asyncio.create_task(call(busy, Request(body=RED))) for _ in range(5)]
         while len(begun) < 3:
             await asyncio.sleep(0.01)
-        started = time.monotonic()
         refused = await call(busy, Request(body=BLUE, headers={"content-length": "1000000"}))
-        seconds = time.monotonic() - started
         several = await call(busy, Request(body=form(("a", RED)), headers=MULTIPART))
         go.set()
-        return await asyncio.gather(*first), refused, seconds, several
+        return await asyncio.gather(*first), refused, several
 
-    done, refused, seconds, several = in_loop(scene)
+    done, refused, several = in_loop(scene)
     assert [answer.status for answer in done] == [200] * 5
     problem(refused, 503, "queue_full")
     problem(several, 503, "queue_full")
     assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
-    assert seconds < 0.05
     assert ask(busy, body=RED).status == 200
     figures = get(busy, "/metrics").body.decode()
     assert 'keshikaran_rejected_total{code="queue_full"} 2.0' in figures

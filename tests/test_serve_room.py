@@ -118,13 +118,13 @@ def test_a_client_that_was_made_to_wait_is_not_called_slow() -> None:
             body_memory_bytes=400_000,
             max_body_bytes=size,
             max_request_bytes=size,
-            rate_window_s=0.05,
-            body_timeout_s=0.1,
+            rate_window_s=0.5,
+            body_timeout_s=0.8,
         )
         block = server._memory.lease(350_000)
         await receive_all(block, 350_000)
         asking = asyncio.create_task(call(server, Request(body=[bytes(100_000)] * 3)))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.2)
         still = not asking.done()
         block.__exit__()
         return still, (await asking).status

@@ -43,7 +43,7 @@ SHORT: dict[str, Any] = {
     "rate_window_s": 0.4,
     "min_body_rate": 1000,
     "send_timeout_s": 0.7,
-    "linger_s": 0.3,
+    "linger_s": 1.0,
     "drain_s": 0.2,
     "max_body_bytes": 1_000_000,
     "max_request_bytes": 2_000_000,
@@ -83,6 +83,16 @@ def wait_for(server: Running, route: str, code: str, after: int = 0) -> None:
     ]:
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def wait_until_nobody_listens(server: Running) -> None:
+    """Until the server takes no connection any more."""
+    until = time.monotonic() + 60
+    with suppress(ConnectionRefusedError):
+        while True:
+            server.connect().close()
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 def test_answers_over_one_connection_again_and_again(server: Running) -> None:
@@ -143,8 +153,9 @@ def test_body_waits_for_the_servers_word_where_the_client_asks(server: Running) 
 
 
 def test_silent_connection_is_closed(server: Running) -> None:
+    started = time.monotonic()
     with server.connect() as connection:
-        assert 0.2 < seconds_until_closed(connection) < 25
+        assert 0.4 < seconds_until_closed(connection, since=started) < 25
 
 
 def test_head_that_drips_is_closed_with_a_word(server: Running) -> None:
@@ -160,9 +171,10 @@ def test_head_that_drips_is_closed_with_a_word(server: Running) -> None:
 
 def test_idle_connection_is_closed_after_its_answer(server: Running) -> None:
     with server.connect() as connection:
+        started = time.monotonic()
         connection.sendall(head(len(RED)) + RED)
         assert read_answer(connection).status == 200
-        assert 0.2 < seconds_until_closed(connection) < 25
+        assert 0.5 < seconds_until_closed(connection, since=started) < 25
 
 
 def test_next_head_that_drips_is_closed_too(server: Running) -> None:
@@ -293,7 +305,7 @@ def test_websocket_is_answered_as_plain_http(server: Running) -> None:
 
 
 def test_connections_of_one_address_and_of_all_are_limited(model: Path, tmp_path: Path) -> None:
-    limits = {"connections_per_client": 2, "max_connections": 4}
+    limits = {"connections_per_client": 2, "max_connections": 4, "header_timeout_s": 30.0}
     token = tmp_path / "tokens"
     token.write_text("a-token-for-this-test\n")
     public = {"host": "0.0.0.0", "token_file": str(token)}
@@ -310,8 +322,10 @@ def test_connections_of_one_address_and_of_all_are_limited(model: Path, tmp_path
             assert answer.headers["retry-after"] == "1"
         for connection in kept:
             connection.close()
-        time.sleep(0.5)
-        assert server.get("/livez").status == 200
+        until = time.monotonic() + 60
+        while server.get("/livez").status != 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
         if not address.startswith("127."):
             mine = [socket.create_connection((address, server.port)) for _ in range(3)]
             refused(read_answer(mine[2]), 429, "too_many_connections")
@@ -325,7 +339,7 @@ def test_connections_of_one_address_and_of_all_are_limited(model: Path, tmp_path
 def test_signal_to_end_finishes_what_was_begun_and_says_no_first(
     model: Path, tmp_path: Path
 ) -> None:
-    slow = SHORT | {"drain_s": 0.5, "rate_window_s": 9.0, "body_timeout_s": 9.0}
+    slow = SHORT | {"drain_s": 3.0, "rate_window_s": 60.0, "body_timeout_s": 60.0}
     with (
         Running(model, tmp_path / "log", **slow) as server,
         server.connect() as connection,
@@ -333,13 +347,12 @@ def test_signal_to_end_finishes_what_was_begun_and_says_no_first(
         connection.sendall(head(len(RED)) + RED[:100])
         time.sleep(0.1)
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.15)
-        ready = server.get("/readyz")
-        assert (ready.status, ready.json()) == (503, {"status": "stopping"})
+        until = time.monotonic() + 60
+        while (ready := server.get("/readyz")).status != 503:
+            assert time.monotonic() < until
+        assert ready.json() == {"status": "stopping"}
         assert server.post(BLUE).headers["connection"] == "close"
-        time.sleep(0.6)
-        with pytest.raises(ConnectionRefusedError):
-            server.connect().close()
+        wait_until_nobody_listens(server)
         connection.sendall(RED[100:])
         assert read_answer(connection).status == 200
         assert server.process.wait(timeout=30) == 0
@@ -352,7 +365,8 @@ def test_signal_to_end_finishes_what_was_begun_and_says_no_first(
 def test_no_accepted_request_is_lost_when_it_ends_under_load(model: Path, tmp_path: Path) -> None:
     """Clients connect anew for every image; only a refused connection may tell that it is over."""
     lost: list[str] = []
-    with Running(model, tmp_path / "log", **SHORT) as server:
+    patient = SHORT | {"header_timeout_s": 30.0, "rate_window_s": 30.0, "body_timeout_s": 30.0}
+    with Running(model, tmp_path / "log", **patient) as server:
 
         def client() -> None:
             while True:
@@ -376,7 +390,7 @@ def test_no_accepted_request_is_lost_when_it_ends_under_load(model: Path, tmp_pa
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert server.process.wait(timeout=30) == 0
     assert lost == []
 
@@ -401,8 +415,9 @@ def test_hangup_loads_the_model_file_again_and_a_second_signal_to_end_is_obeyed_
             time.sleep(0.05)
         assert server.post(RED).json()["model_id"] == OTHER_MODEL_ID
         server.process.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        assert server.get("/readyz").status == 503
+        while server.get("/readyz").status != 503:
+            assert time.monotonic() < until
+            time.sleep(0.05)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=30) == 0
 
