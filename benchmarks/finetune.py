@@ -2,7 +2,8 @@
 
 Four tasks on photographs of clothing, several salts, paired: the same images, the same sides. The
 questions: does it win on at least three tasks, in at most 20 minutes each, with a calibration error
-of at most 0.03? Takes hours on two processor cores: `--tasks`, `--salts` and `--first-salt` do a part.
+of at most 0.03? Takes hours on two processor cores: `--tasks`, `--salts` and `--first-salt` do a
+part.
 """
 
 from __future__ import annotations
