@@ -110,6 +110,14 @@ def test_model_that_is_worse_is_refused_and_says_in_what(bench: Bench) -> None:
     assert bench.in_use == bench.good
 
 
+def test_card_that_is_not_there_is_an_error_where_features_are_missing(bench: Bench) -> None:
+    bench.place.features.unlink()
+    for words in (("promote", bench.good), ("report",), ("evaluate",)):
+        done = bench.run(*words, "--device", "cuda")
+        assert (done.code, done.out) == (1, "")
+        assert "built without" in done.err
+
+
 def test_force_needs_a_reason_which_is_kept(bench: Bench) -> None:
     bench.run("promote", bench.good)
     assert bench.run("promote", "--force").code == 2

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.engine_options import EngineOptions
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
-    IsolationOption,
     JsonOption,
     WorkspaceOption,
     existing_workspace,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PAGE = "backbones.html"
 
 
+@grouped
 def compare_backbones_command(
     names: Annotated[
         list[str],
@@ -35,6 +36,7 @@ def compare_backbones_command(
             show_default=False,
         ),
     ],
+    running: EngineOptions,
     salts: Annotated[
         int, typer.Option(min=0, max=50, help="Also fit and judge on so many further splits.")
     ] = 0,
@@ -45,8 +47,6 @@ def compare_backbones_command(
             show_default=False,
         ),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the backbones.")] = "auto",
-    isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,10 +58,8 @@ def compare_backbones_command(
     need_training("Comparing")
     from keshikaran.comparing_backbones import compare_backbones
     from keshikaran.report import write_backbone_page
-    from keshikaran.training_run import TrainingOptions
 
-    options = TrainingOptions(engine=engine, isolation=isolation)
-    found = compare_backbones(place, names, options, TerminalProgress(), salts=salts)
+    found = compare_backbones(place, names, running.settings, TerminalProgress(), salts=salts)
     page = html or place.folder / "reports" / _PAGE
     write_backbone_page(page, found.rows, _sentence(found))
     if as_json:

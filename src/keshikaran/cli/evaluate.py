@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from keshikaran.backbones import Device, EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
 from keshikaran.cli.data import PARTLY
+from keshikaran.cli.engine_options import EngineOptions
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
-    DeviceOption,
-    IsolationOption,
     JsonOption,
     MediaDirOption,
     ModelOption,
@@ -27,7 +25,6 @@ from keshikaran.cli.options import (
     workspace_words,
 )
 from keshikaran.errors import UsageError
-from keshikaran.pixels.isolated import Isolation
 
 if TYPE_CHECKING:
     from keshikaran.evaluating import FolderEvaluation
@@ -36,7 +33,9 @@ if TYPE_CHECKING:
     from keshikaran.judging import Judgement
 
 
+@grouped
 def evaluate_command(
+    running: EngineOptions,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -48,9 +47,6 @@ def evaluate_command(
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
     model: ModelOption = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model.")] = "auto",
-    device: DeviceOption = "auto",
-    isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,16 +55,15 @@ def evaluate_command(
     if not sources and (positive or media_dir is not None):
         msg = "--positive and --media-dir change nothing without images."
         raise UsageError(msg, "Name a folder, or leave them out for the workspace's test images.")
-    how = _How(engine, device, isolation)
     if sources:
         path = model or model_in_use(workspace)
-        found = _on_sources(path, sources, positive or [], media_dir, how)
+        found = _on_sources(path, sources, positive or [], media_dir, running)
         _tell(found.evaluation, _folder_facts(found), as_json=as_json)
         undecided = found.undecided
     else:
         existing_workspace(workspace)
         path = model or model_in_use(workspace)
-        judged = _on_workspace(path, workspace, how)
+        judged = _on_workspace(path, workspace, running)
         _tell(judged.evaluation, {"foreign": judged.foreign}, as_json=as_json)
         undecided = len(judged.features.refused)
         if judged.foreign:
@@ -80,21 +75,12 @@ def evaluate_command(
         raise typer.Exit(PARTLY)
 
 
-@dataclass(frozen=True)
-class _How:
-    """What runs the model, and where images are decoded."""
-
-    engine: EngineName
-    device: Device
-    isolation: Isolation
-
-
 def _on_sources(
     path: Path,
     sources: list[str],
     positives: list[str],
     media_dir: Path | None,
-    how: _How,
+    running: EngineOptions,
 ) -> FolderEvaluation:
     from keshikaran.evaluating import evaluate_sources
     from keshikaran.ingest import resolve_sources
@@ -102,20 +88,18 @@ def _on_sources(
 
     found = resolve_sources(sources, positives=positives, media_dir=media_dir)
     with Predictor.load(
-        path, engine=how.engine, device=how.device, isolation=how.isolation
+        path, engine=running.engine, device=running.device, isolation=running.isolation
     ) as predictor:
         return evaluate_sources(predictor, found, TerminalProgress())
 
 
-def _on_workspace(path: Path, workspace: Path | None, how: _How) -> Judgement:
+def _on_workspace(path: Path, workspace: Path | None, running: EngineOptions) -> Judgement:
     from keshikaran.bundle import read_bundle
     from keshikaran.judging import judge
     from keshikaran.preparation import open_bundle_tools
-    from keshikaran.training_run import TrainingOptions
 
     bundle = read_bundle(path)
-    options = TrainingOptions(engine=how.engine, device=how.device, isolation=how.isolation)
-    with open_bundle_tools(existing_workspace(workspace), bundle, options) as tools:
+    with open_bundle_tools(existing_workspace(workspace), bundle, running.settings) as tools:
         return judge(tools, bundle, path.name, TerminalProgress())
 
 

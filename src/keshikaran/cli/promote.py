@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.engine_options import EngineOptions
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.options import (
-    IsolationOption,
     JsonOption,
     WorkspaceOption,
     existing_workspace,
@@ -32,7 +32,9 @@ WhoOption = Annotated[
 ]
 
 
+@grouped
 def promote_command(
+    running: EngineOptions,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -57,8 +59,6 @@ def promote_command(
         str, typer.Option(metavar="TEXT", help="Why; kept with the change.", show_default=False)
     ] = "",
     who: WhoOption = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the models.")] = "auto",
-    isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,13 +68,11 @@ def promote_command(
     from keshikaran.labels import current_user
     from keshikaran.model_list import find_model
     from keshikaran.promoting import put_new_model_into_use, weigh
-    from keshikaran.training_run import TrainingOptions
 
     place = existing_workspace(workspace)
     new = find_model(place, model)
     old = None if against is None else find_model(place, against)
-    options = TrainingOptions(engine=engine, isolation=isolation)
-    weighed = weigh(place, new, old, options, TerminalProgress())
+    weighed = weigh(place, new, old, running.settings, TerminalProgress())
     refused = bool(weighed.reasons) and not force
     wanted = not (refused or dry_run or weighed.already)
     if as_json:

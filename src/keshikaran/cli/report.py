@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from keshikaran.backbones import EngineName
 from keshikaran.cli.console import TerminalProgress, printable, result, say
+from keshikaran.cli.engine_options import EngineOptions
+from keshikaran.cli.grouped import grouped
 from keshikaran.cli.model_options import model_in_use
 from keshikaran.cli.options import (
-    IsolationOption,
     JsonOption,
     ModelOption,
     WorkspaceOption,
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
 _BEGINNING = 2_000
 
 
+@grouped
 def report_command(
+    running: EngineOptions,
     model: ModelOption = None,
     output: Annotated[
         Path | None,
@@ -55,8 +56,6 @@ def report_command(
             show_default=False,
         ),
     ] = None,
-    engine: Annotated[EngineName, typer.Option(help="What runs the backbone.")] = "auto",
-    isolation: IsolationOption = "process",
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -64,23 +63,21 @@ def report_command(
     place = existing_workspace(workspace)
     need_training("A report")
     from keshikaran.reporting import report_model
-    from keshikaran.training_run import TrainingOptions
 
     if output is not None and not force:
         check_output(output)
-    options = replace(TrainingOptions(), engine=engine, isolation=isolation)
     where = workspace_words(workspace)
     progress = TerminalProgress()
 
     def rivals(tools: Tools, judged: Judgement) -> Sequence[Comparison]:
         from keshikaran.comparing import compare_all
 
-        return compare_all(compare or (), place, tools, judged, progress, isolation)
+        return compare_all(compare or (), place, tools, judged, progress, running.isolation)
 
     done = report_model(
         place,
         model or model_in_use(workspace),
-        options,
+        running.settings,
         output=output,
         where=where,
         rivals=rivals if compare else None,
