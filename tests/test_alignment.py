@@ -23,6 +23,7 @@ from keshikaran.alignment import (
     thumbnail_of,
     turned,
 )
+from keshikaran.alignment.coarse import starts
 from support import encode, quadrants
 from transforms import TRANSFORMS
 
@@ -161,3 +162,19 @@ def test_where_a_cut_comes_from_does_not_matter(
     assert evidence is not None
     assert is_copy(evidence)
     assert evidence.scale == pytest.approx(280 / 320, abs=0.02)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.integers(0, 1000), st.sampled_from(SIZES), st.booleans())
+def test_a_mirror_image_lies_where_it_lay_when_it_was_mirrored_first(
+    one: int, other: int, size: tuple[int, int], alike: bool
+) -> None:
+    first = picture(encode(landscape(one)))
+    second = picture(encode(landscape(one if alike else other, *size)))
+    places = starts(first, second, mirrored=True)
+    direct = starts(first, second.turned("mirror"))
+    assert [(p.scale, p.down, p.across) for p in places] == [
+        (p.scale, p.down, p.across) for p in direct
+    ]
+    heights = [p.correlation for p in direct]
+    assert [p.correlation for p in places] == pytest.approx(heights, abs=1e-4)

@@ -23,18 +23,27 @@ _FAR = int(COARSE_SIDE * (1 - _LEAST_OVERLAP)) + 2
 _SHIFTS = np.arange(-_FAR, _FAR + 1)
 
 
-def starts(first: Picture, second: Picture) -> list[Place]:
-    """The best place at each scale where anything correlates."""
-    scores = _correlations(first.fixed, second.moving)
+def starts(first: Picture, second: Picture, *, mirrored: bool = False) -> list[Place]:
+    """The best place at each scale where anything correlates.
+
+    Args:
+        first: the picture that stays.
+        second: the picture that is scaled and shifted.
+        mirrored: look for places of the second picture's mirror image. Two pictures fit as their
+            mirror images do: mirroring the first, which is there at one scale, is cheaper.
+    """
+    fixed, moving = (first.turned("mirror") if mirrored else first).fixed, second.moving
+    scores = _correlations(fixed, moving)
     peaks = scores.reshape(len(scores), -1)
     best = peaks.argmax(axis=1)
     heights = peaks[np.arange(len(peaks)), best]
     found: list[Place] = []
     for k in np.flatnonzero(heights >= _LEAST_CORRELATION):
-        down, across = divmod(int(best[k]), len(_SHIFTS))
-        found.append(
-            Place(float(SCALES[k]), down - _FAR, across - _FAR, COARSE_SIDE, float(heights[k]))
-        )
+        row, column = divmod(int(best[k]), len(_SHIFTS))
+        down, across = row - _FAR, column - _FAR
+        if mirrored:
+            across = fixed.shapes[0][1] - moving.shapes[k][1] - across
+        found.append(Place(float(SCALES[k]), down, across, COARSE_SIDE, float(heights[k])))
     return found
 
 

@@ -83,15 +83,11 @@ def _likely(
     first: Picture, second: Picture, turns: Iterable[Turn], most: int
 ) -> tuple[Picture, Place, Turn] | None:
     """The turned picture and its place that look best at the smallest level."""
-    begun = [
-        (start, turn, other)
-        for turn in turns
-        for other in (second.turned(turn),)
-        for start in starts(first, other)
-    ]
+    begun = [(start, turn) for turn in turns for start in _starts(first, second, turn)]
     begun.sort(key=lambda one: -one[0].correlation)
     best, result = -1.0, None
-    for start, turn, other in begun[:most]:
+    for start, turn in begun[:most]:
+        other = second.turned(turn)
         a, b = first.layer(0), other.layer(0)
         place = refine(a, b, start, 0)
         if place is not None:
@@ -99,6 +95,13 @@ def _likely(
             if likeness > best:
                 best, result = likeness, (other, place, turn)
     return result
+
+
+def _starts(first: Picture, second: Picture, turn: Turn) -> list[Place]:
+    """Places to begin at, of the second picture turned."""
+    if turn == "mirror":
+        return starts(first, second, mirrored=True)
+    return starts(first, second.turned(turn))
 
 
 def _likeness(laid: Laid) -> float:

@@ -112,10 +112,15 @@ class Picture:
     def __init__(self, thumbnail: UInt8Array | Float32Array) -> None:
         self.grey = fitted(thumbnail.astype(np.float32), THUMBNAIL)
         self._layers: dict[int, Layer] = {}
+        self._turned: dict[Turn, Picture] = {}
 
     def turned(self, turn: Turn) -> Picture:
         """The same picture, turned."""
-        return self if turn == "none" else Picture(turned(self.grey, turn))
+        if turn == "none":
+            return self
+        if turn not in self._turned:
+            self._turned[turn] = Picture(turned(self.grey, turn))
+        return self._turned[turn]
 
     def layer(self, level: int) -> Layer:
         """The picture at one of `LEVELS`."""
