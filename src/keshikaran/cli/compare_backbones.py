@@ -28,6 +28,7 @@ _PAGE = "backbones.html"
 
 @grouped
 def compare_backbones_command(
+    *,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -36,7 +37,6 @@ def compare_backbones_command(
             show_default=False,
         ),
     ],
-    running: EngineOptions,
     salts: Annotated[
         int, typer.Option(min=0, max=50, help="Also fit and judge on so many further splits.")
     ] = 0,
@@ -47,6 +47,7 @@ def compare_backbones_command(
             show_default=False,
         ),
     ] = None,
+    running: EngineOptions,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

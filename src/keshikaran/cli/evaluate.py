@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @grouped
 def evaluate_command(
-    running: EngineOptions,
+    *,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -47,6 +47,7 @@ def evaluate_command(
     positive: PositiveOption = None,
     media_dir: MediaDirOption = None,
     model: ModelOption = None,
+    running: EngineOptions,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

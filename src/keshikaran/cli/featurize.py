@@ -33,8 +33,7 @@ _SHOWN = 10
 
 @grouped
 def featurize_command(
-    ray: RayOptions,
-    backbone: BackboneOptions,
+    *,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -46,6 +45,8 @@ def featurize_command(
     everything: Annotated[
         bool, typer.Option("--all", help="All stored images, not only the labelled ones.")
     ] = False,
+    backbone: BackboneOptions,
+    ray: RayOptions,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -14,7 +14,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Let a command take dataclasses: each of their fields becomes an option of its own.
 
-    The fields are annotated as Typer wants parameters annotated, and have defaults.
+    The fields are annotated as Typer wants parameters annotated, and have defaults. `--help` lists
+    them where the dataclass stands among the parameters.
 
     Args:
         command: a function that Typer could not take as it is.

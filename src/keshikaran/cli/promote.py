@@ -34,7 +34,7 @@ WhoOption = Annotated[
 
 @grouped
 def promote_command(
-    running: EngineOptions,
+    *,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -59,6 +59,7 @@ def promote_command(
         str, typer.Option(metavar="TEXT", help="Why; kept with the change.", show_default=False)
     ] = "",
     who: WhoOption = None,
+    running: EngineOptions,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:

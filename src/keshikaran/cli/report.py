@@ -35,7 +35,7 @@ _BEGINNING = 2_000
 
 @grouped
 def report_command(
-    running: EngineOptions,
+    *,
     model: ModelOption = None,
     output: Annotated[
         Path | None,
@@ -56,6 +56,7 @@ def report_command(
             show_default=False,
         ),
     ] = None,
+    running: EngineOptions,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
