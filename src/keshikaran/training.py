@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from keshikaran.backbones.taught import teaching_of
 from keshikaran.bundling import Groups, start_bundling
@@ -25,6 +25,7 @@ from keshikaran.head import FitResult, fit_head
 from keshikaran.ingest import ImportReport, Source, import_source
 from keshikaran.judging import with_slices
 from keshikaran.logistic import one_thread
+from keshikaran.manifest import Manifest
 from keshikaran.model_card import Facts, settings_of
 from keshikaran.pixels import DEFAULT_LIMITS, EXTENSIONS, Limits
 from keshikaran.policy import Policy
@@ -101,23 +102,13 @@ def train(
                 tools, features, data = _finetuned(workspace, tools, prepared, *told)
         fit, calibrated, groups = _fit_and_calibrate(tools, data, options, clock)
         facts = Facts(options, tools.featurizer.parts, stored_scheme(store), data, fit, calibrated)
-        with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
-            bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
-            with clock.stage("evaluate"):
-                evaluation = _evaluate(data, calibrated, groups, options.policy)
-                figures.set_result(evaluation)
-                evaluation = with_slices(evaluation, tools, groups["test"], progress)
-            with clock.stage("gather"):
-                cheap = len(data.image_ids) <= CHEAP
-                found = (tools, evaluation, features, data, fit.c)
-                extras = extras_gatherer(*found, everything=cheap)()
-            with clock.stage("bundle"):
-                manifest = bundling.result()
+        judged = _judge_and_bundle(workspace, tools, facts, features, groups, progress, clock)
         contradictions = tuple(store.labels.contradictions())
+    model_id = judged.manifest.model_id
     result = TrainingResult(
-        model_id=manifest.model_id,
-        model_path=workspace.model(manifest.model_id),
-        report_path=workspace.report(manifest.model_id),
+        model_id=model_id,
+        model_path=workspace.model(model_id),
+        report_path=workspace.report(model_id),
         images=images,
         split=data.counts(),
         split_report=prepared.split,
@@ -125,13 +116,13 @@ def train(
         features=features,
         fit=fit,
         calibrated=calibrated,
-        evaluation=evaluation,
+        evaluation=judged.evaluation,
         refusals=refusals,
         contradictions=contradictions,
-        manifest=manifest,
+        manifest=judged.manifest,
     )
     with clock.stage("report"), one_thread():
-        _report(workspace, result, extras, options)
+        _report(workspace, result, judged.extras, options)
     return replace(result, timing_s=clock.timing())
 
 
@@ -289,6 +280,41 @@ def _fit_and_calibrate(
         taught = teaching_of(tools.backbone) is not None
         calibrated = calibrate(fit, *rows, options.policy, taught=taught)
     return replace(fit, ground=None), calibrated, groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What is known of a run once its model file is written."""
+
+    evaluation: EvaluationReport
+    extras: Extras
+    manifest: Manifest
+
+
+def _judge_and_bundle(
+    workspace: Workspace,
+    tools: Tools,
+    facts: Facts,
+    features: FeatureTable,
+    groups: Groups,
+    progress: Progress,
+    clock: _Clock,
+) -> _Judged:
+    """Evaluate → gather → bundle; the engine that proves the bundle is loaded meanwhile."""
+    data, calibrated = facts.data, facts.calibrated
+    with ThreadPoolExecutor(1) as beside, _promised() as figures, one_thread():
+        bundling = start_bundling(beside, workspace, tools, facts, groups, figures)
+        with clock.stage("evaluate"):
+            evaluation = _evaluate(data, calibrated, groups, facts.options.policy)
+            figures.set_result(evaluation)
+            evaluation = with_slices(evaluation, tools, groups["test"], progress)
+        with clock.stage("gather"):
+            cheap = len(data.image_ids) <= CHEAP
+            found = (tools, evaluation, features, data, facts.fit.c)
+            extras = extras_gatherer(*found, everything=cheap)()
+        with clock.stage("bundle"):
+            manifest = bundling.result()
+    return _Judged(evaluation, extras, manifest)
 
 
 def _evaluate(

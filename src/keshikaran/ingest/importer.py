@@ -117,39 +117,67 @@ def import_source(
     """
     progress = progress or SilentProgress()
     recogniser = Recogniser(store, source.root, limits, rehash=rehash)
-    reports: list[ImportReport] = []
-    batch = _Batch()
-    room = min(_FIRST_BATCH, _BATCH)
+    recorder = _Recorder(store, source.root, who, recogniser, on_committed)
+    with progress.task("import", source.count) as task:
+        for item, result in _accept_all(store, source, recogniser, limits):
+            recorder.take(item, result)
+            task.advance()
+        recorder.commit()
+        recogniser.flush()
+    total = _sum(recorder.reports)
+    refused = {refusal.path for refusal in total.refusals}
+    store.clear_skipped(source.root, [n for n in source.containers if n not in refused])
+    return total + ImportReport(labels=retract_moved(store, source, limits, who))
 
-    def commit() -> None:
-        report = _commit(store, source.root, batch, who)
-        reports.append(report)
-        recogniser.remember(batch.fingerprints)
+
+class _Recorder:
+    """Collects what was accepted and refused, and records it a batch at a time.
+
+    Args:
+        store: the open store.
+        root: the source's root.
+        who: written beside each new label.
+        recogniser: remembers what recorded files looked like from outside.
+        on_committed: see `import_source`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        root: str,
+        who: str,
+        recogniser: Recogniser,
+        on_committed: OnCommitted | None,
+    ) -> None:
+        self.reports: list[ImportReport] = []
+        self._store, self._root, self._who = store, root, who
+        self._recogniser, self._on_committed = recogniser, on_committed
+        self._batch, self._room = _Batch(), min(_FIRST_BATCH, _BATCH)
+
+    def take(self, item: Entry | Refusal, result: _Result) -> None:
+        """Add one entry; record the batch when it is full."""
+        if isinstance(item, Entry) and isinstance(result, _Accepted):
+            self._batch.take(self._root, item, result)
+        elif isinstance(result, Refusal):
+            self._batch.refusals.append(result)
+        if len(self._batch) >= self._room:
+            self.commit()
+            self._room = min(2 * self._room, _BATCH)
+
+    def commit(self) -> None:
+        """Record what was collected, and tell who wants to know."""
+        batch, self._batch = self._batch, _Batch()
+        report = _commit(self._store, self._root, batch, self._who)
+        self.reports.append(report)
+        self._recogniser.remember(batch.fingerprints)
         refused = {refusal.path for refusal in report.refusals}
         safe = [
             (record, entry.label)
             for record, entry in zip(batch.records, batch.entries, strict=True)
             if entry.entry not in refused
         ]
-        if on_committed is not None and safe:
-            on_committed(safe)
-
-    with progress.task("import", source.count) as task:
-        for item, result in _accept_all(store, source, recogniser, limits):
-            if isinstance(item, Entry) and isinstance(result, _Accepted):
-                batch.take(source.root, item, result)
-            elif isinstance(result, Refusal):
-                batch.refusals.append(result)
-            task.advance()
-            if len(batch) >= room:
-                commit()
-                batch, room = _Batch(), min(2 * room, _BATCH)
-        commit()
-        recogniser.flush()
-    total = _sum(reports)
-    refused = {refusal.path for refusal in total.refusals}
-    store.clear_skipped(source.root, [n for n in source.containers if n not in refused])
-    return total + ImportReport(labels=retract_moved(store, source, limits, who))
+        if self._on_committed is not None and safe:
+            self._on_committed(safe)
 
 
 def _sum(reports: Sequence[ImportReport]) -> ImportReport:
