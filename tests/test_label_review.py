@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from keshikaran.errors import NotEnoughImagesError
 from keshikaran.label_doubt import LabelTable, doubt_labels, suspicious_labels
 from keshikaran.out_of_fold import assign_folds, out_of_fold_scores
 from keshikaran.review import Review, review_labels
+from keshikaran.rows import Rows, take
 from keshikaran.types import BoolArray, Float32Array, GroupId, ImageId, IntArray, LabelArray
 
 _DIM = 8
@@ -69,6 +72,22 @@ def test_flipped_labels_come_first_with_neighbours_that_say_so() -> None:
         assert [near.label for near in item.neighbours] == [right[row]] * 3
         cosines = [near.cosine or 0.0 for near in item.neighbours]
         assert cosines == sorted(cosines, reverse=True)
+
+
+def test_a_table_too_large_to_copy_is_judged_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = _clouds(100)
+    labels[[3, 50, 77]] = 1 - labels[[3, 50, 77]]
+    table = _table(features, labels, unlabelled=np.array([5, 9]))
+    usual = doubt_labels(table)
+    monkeypatch.setattr("keshikaran.rows.COPIED_CELLS", 9)
+    monkeypatch.setattr("keshikaran.rows.LARGE_CELLS", 9)
+    far = replace(table, features=take(features[::-1].copy(), np.arange(len(labels))[::-1]))
+    assert isinstance(far.features, Rows)
+    found = doubt_labels(far)
+    assert found.scores == pytest.approx(usual.scores, abs=1e-3)
+    assert found.doubt == pytest.approx(usual.doubt, abs=1e-3)
+    rows = [[row for row, _ in near] for near in found.neighbours]
+    assert rows == [[row for row, _ in near] for near in usual.neighbours]
 
 
 def test_the_list_descends_by_doubt_and_can_be_cut() -> None:

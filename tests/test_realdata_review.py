@@ -16,8 +16,9 @@ from keshikaran.label_doubt import LabelTable
 from keshikaran.metrics import compute_metrics
 from keshikaran.pixels import PixelSpec
 from keshikaran.review import review_labels
+from keshikaran.rows import Features
 from keshikaran.store import FeatureCache, Store, group_of
-from keshikaran.types import Float32Array, ImageId, LabelArray
+from keshikaran.types import ImageId, LabelArray
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(900)]
 
@@ -49,9 +50,8 @@ def clothing(
     )
 
 
-def _auc(
-    ids: list[ImageId], features: Float32Array, learned: LabelArray, right: LabelArray
-) -> float:
+def _auc(ids: list[ImageId], table: Features, learned: LabelArray, right: LabelArray) -> float:
+    features = np.asarray(table)
     sides = np.array([hash_side(image_id) for image_id in ids])
     train, validation, test = (sides == side for side in ("train", "validation", "test"))
     fit = fit_head(features[train], learned[train], features[validation], learned[validation])

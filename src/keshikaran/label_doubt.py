@@ -14,6 +14,7 @@ import numpy as np
 
 from keshikaran.head import sigmoid
 from keshikaran.out_of_fold import assign_folds, out_of_fold_scores
+from keshikaran.rows import Features, pieces, take
 from keshikaran.similarity import centred, nearest
 from keshikaran.types import (
     BoolArray,
@@ -34,6 +35,7 @@ _SHARE_ASKED = 0.2
 _MOST_COPIES = 100
 _LEAST_SHARE = 1e-3
 _QUERIES = 256
+_ROWS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,13 @@ class LabelTable:
     """Images and what they are labelled.
 
     Attributes:
-        features: float32 [n, D], the first view of each.
+        features: float32 [n, D], the first view of each; need not be in memory.
         labels: int8 [n]; what stands where `labelled` is False means nothing.
         labelled: bool [n]; False for images whose imports contradict each other.
         groups: group of near-duplicates of each image, [n].
     """
 
-    features: Float32Array
+    features: Features
     labels: LabelArray
     labelled: BoolArray
     groups: Sequence[GroupId]
@@ -149,14 +151,15 @@ def _neighbours(
     table: LabelTable, rows: IntArray, progress: Progress
 ) -> list[list[tuple[int, float]]]:
     voters = np.flatnonzero(table.labelled)
-    mean = table.features[voters].mean(axis=0)
-    known = centred(table.features[voters], mean)
+    known, mean = _all_centred(take(table.features, voters))
     _, sizes = np.unique(np.array(table.groups), return_counts=True)
     count = _VOTERS + min(int(sizes.max()), _MOST_COPIES)
     found: list[list[tuple[int, float]]] = []
     with progress.task("compare", len(rows)) as task:
         for part in chunks_of(len(rows), _QUERIES):
-            places, cosines = nearest(known, centred(table.features[rows[part]], mean), count)
+            places, cosines = nearest(
+                known, centred(np.asarray(take(table.features, rows[part])), mean), count
+            )
             for row, near, how in zip(rows[part], voters[places], cosines, strict=True):
                 group = table.groups[row]
                 others = [
@@ -167,6 +170,18 @@ def _neighbours(
                 found.append(others[:_VOTERS])
             task.advance(part.stop - part.start)
     return found
+
+
+def _all_centred(features: Features) -> tuple[Float32Array, Float32Array]:
+    """Features around their mean, of length one, and that mean: one copy and no more."""
+    total = np.zeros(features.shape[1])
+    for _, some in pieces(features, _ROWS):
+        total += some.sum(axis=0, dtype=np.float64)
+    mean = (total / max(1, len(features))).astype(np.float32)
+    result = np.empty(features.shape, dtype=np.float32)
+    for part, some in pieces(features, _ROWS):
+        result[part] = centred(some, mean)
+    return result, mean
 
 
 def _vote(labels: LabelArray, neighbours: list[tuple[int, float]]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from keshikaran.head import Groundwork, Head, RoughFits, fit_head, predict_proba
 from keshikaran.logistic import one_thread
-from keshikaran.rows import Features
+from keshikaran.rows import Features, take
 from keshikaran.types import (
     BoolArray,
     Float64Array,
@@ -104,7 +104,8 @@ def out_of_fold_scores(
 
         for fold in numbers:  # one after the other: a second thread would wait for the memory
             held = folds == fold
-            scores[held] = predict_proba(fits.fit(~held & taught), features[held])
+            head = fits.fit(~held & taught)
+            scores[held] = predict_proba(head, take(features, np.flatnonzero(held)))
             task.advance()
     return scores
 
@@ -117,7 +118,7 @@ def _suitable(
     others = (folds != folds.min()) & taught
     if not held.any():
         return _USUAL_C, None
-    train, judge = ((features[rows], labels[rows]) for rows in (others, held))
+    train, judge = ((take(features, np.flatnonzero(rows)), labels[rows]) for rows in (others, held))
     fit = fit_head(*train, *judge, exact=False)
     return fit.c or _USUAL_C, fit.head
 

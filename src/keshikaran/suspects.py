@@ -8,6 +8,7 @@ import numpy as np
 
 from keshikaran.featurize import FeatureTable
 from keshikaran.label_doubt import LabelTable, suspicious_labels, unseen_scores
+from keshikaran.rows import take
 from keshikaran.store import Store, group_of
 from keshikaran.types import ImageId, Label
 
@@ -36,7 +37,7 @@ def label_table(
     """All images of `features` with what they are labelled; those not in `labels` testify not."""
     groups = store.groups.of_images()
     return LabelTable(
-        features=features.first_part[features.starts],
+        features=take(features.first_part, features.starts),
         labels=np.array([labels.get(i, 0) for i in features.image_ids], dtype=np.int8),
         labelled=np.array([i in labels for i in features.image_ids], dtype=bool),
         groups=[group_of(image_id, groups) for image_id in features.image_ids],
