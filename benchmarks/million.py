@@ -57,7 +57,9 @@ _COMMANDS = {
     "status": ["status", "--json"],
     "audit": ["audit", "--json"],
     "train": ["train", "--json"],
+    "report": ["report", "--force", "--json"],
 }
+_TAKE_A_BACKBONE = ("split", "audit", "train")
 
 
 def ids_of(part: slice) -> list[ImageId]:
@@ -220,11 +222,11 @@ def measured(folder: Path, images: int, columns: int) -> Iterator[tuple[str, dic
         if name not in done.figures:
             yield name, done.note(name, child(folder, [*itself, "--step", name])[0])
     for name, words in _COMMANDS.items():
-        if name in done.figures:
-            continue
+        if name in done.figures or (name == "report" and steps.backbone != DEFAULT_BACKBONE):
+            continue  # a report's network comes from the model file, under a name of its own
         command = [sys.executable, "-m", "keshikaran", *words]
         command += ["--workspace", str(steps.workspace.folder)]
-        if name != "status":
+        if words[0] in _TAKE_A_BACKBONE:
             command += ["--backbone", steps.backbone]
         figures, printed = child(folder, command)
         yield name, done.note(name, figures)
