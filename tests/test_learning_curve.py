@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from keshikaran.head import fit_roughly, predict_proba
 from keshikaran.learning_curve import LearningCurve, Sample, learning_curve, recall_at
 from keshikaran.metrics import compute_metrics
+from keshikaran.rows import take
 from keshikaran.types import Float32Array, GroupId, LabelArray
 
 _DIM = 60
@@ -121,3 +124,32 @@ def test_many_images_are_judged_with_fewer_heads() -> None:
     assert found is not None
     assert found.judged_on == 2_400
     assert found.to_dict()["roc_auc"]["forecasts"][0]["more"] == 300
+
+
+def test_very_many_images_are_judged_by_a_third_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = learning_curve(_sample(2_400, 4), 0.1, (300,))
+    monkeypatch.setattr("keshikaran.learning_curve._VERY_MANY", 2_000)
+    found = learning_curve(_sample(2_400, 4), 0.1, (300,))
+    assert usual is not None
+    assert found is not None
+    assert found.judged_on == 800
+    assert found.labels == 2_400
+    here, there = (curve.roc_auc.points for curve in (found, usual))
+    assert [p.labels for p in here] == pytest.approx([p.labels for p in there], rel=0.01)
+    assert all(one.low < other.value < one.high for one, other in zip(here, there, strict=True))
+
+
+def test_a_table_too_large_to_copy_gives_the_same_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = _sample(300, 0)
+    usual = learning_curve(sample, 0.1, (100,))
+    monkeypatch.setattr("keshikaran.rows.COPIED_CELLS", 9)
+    monkeypatch.setattr("keshikaran.rows.LARGE_CELLS", 9)
+    monkeypatch.setattr("keshikaran.learning_curve._CELLS", 9)
+    turned = np.ascontiguousarray(np.asarray(sample.features)[::-1])
+    far = replace(sample, features=take(turned, np.arange(300)[::-1]))
+    found = learning_curve(far, 0.1, (100,))
+    assert usual is not None
+    assert found is not None
+    for one, other in zip(found.roc_auc.points, usual.roc_auc.points, strict=True):
+        assert one.value == pytest.approx(other.value, abs=1e-4)
+        assert one.low == pytest.approx(other.low, abs=1e-3)

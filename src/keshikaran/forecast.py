@@ -42,7 +42,7 @@ def curve_maker(
     rows = np.flatnonzero([side != "test" for side in data.sides])
     ids = [data.image_ids[row] for row in rows]
     sample = Sample(
-        np.asarray(take(data.features, data.starts[rows]), dtype=np.float32),
+        take(data.features, data.starts[rows]),
         data.labels[rows],
         [group_of(image_id, groups) for image_id in ids],
         np.array([data.sides[row] == "train" for row in rows], dtype=bool),

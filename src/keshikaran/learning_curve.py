@@ -1,10 +1,8 @@
 """How much better more labels would make the head, and how sure that is.
 
-Heads are fitted on parts of the labelled images and judged on images that they never saw. Error
-falls about as a power of the number of labels: error = a + b · labels^-c (Cortes et al. 1993,
-"Learning Curves: Asymptotic Values and Rate of Convergence"; Figueroa et al. 2012, "Predicting
-sample size required for classification performance"). Intervals come from resampling the images
-that judge, group by group (Efron 1979), with a curve fitted to each sample.
+Heads are fitted on parts of the labelled images and judged on images that they never saw; a
+`power_law` says how it goes on. Intervals come from resampling the images that judge, group by
+group (Efron 1979), with a curve fitted to each sample.
 """
 
 from __future__ import annotations
@@ -15,17 +13,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keshikaran.head import decision_function, fit_roughly
 from keshikaran.logistic import sigmoid
 from keshikaran.out_of_fold import assign_folds
+from keshikaran.power_law import extrapolated
+from keshikaran.rows import Features, take
 from keshikaran.types import (
     BoolArray,
-    Float32Array,
     Float64Array,
     GroupId,
     IntArray,
     LabelArray,
+    chunks_of,
 )
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -36,11 +37,13 @@ _LEAST_POSITIVES = 10
 _PARTS = (0.2, 0.35, 0.5, 0.7, 1.0)  # of the images that may teach
 _LEAST_PART = 20
 _MANY = 2_000  # images from which fewer repeats do
+_VERY_MANY = 100_000  # and one fold that judges
+_CELLS = 1 << 22  # of numbers that are looked at together
 _SAMPLES = 200
-_POWERS = np.linspace(0.1, 1.5, 15)
 _QUANTILE = 1.959963984540054  # of the normal distribution, for 95%
 _EDGE = 1e-4
 
+_Counts = npt.NDArray[np.uint16]
 _Error = Callable[[float], float]
 """Value of a figure → its standard error on the images that judge."""
 
@@ -50,14 +53,14 @@ class Sample:
     """Labelled images, each with what it may be used for.
 
     Attributes:
-        features: float32 [n, D], one row an image.
+        features: float32 [n, D], one row an image; need not be in memory.
         labels: int8 [n].
         groups: of near-duplicates, [n].
         teaches: bool [n], whether a head may be fitted on it.
         judges: bool [n], whether figures may be taken from it: a fair sample of all images.
     """
 
-    features: Float32Array
+    features: Features
     labels: LabelArray
     groups: Sequence[GroupId]
     teaches: BoolArray
@@ -149,17 +152,21 @@ def learning_curve(sample: Sample, c: float, more: Sequence[int]) -> LearningCur
     Returns:
         None if there are too few images for any honest figure.
     """
-    truth = sample.labels[sample.judges]
-    rate = _affordable_rate(truth)
-    if rate is None or not _can_teach(sample):
+    if not _can_teach(sample):
         return None
-    sizes, scores = _scores_by_size(sample, c)
-    weights = _resampled([g for g, j in zip(sample.groups, sample.judges, strict=True) if j])
-    ranked = [[_Ranked(truth, row, weights) for row in repeats] for repeats in scores]
+    plan = _planned(sample)
+    truth = sample.labels[plan.judges]
+    rate = _affordable_rate(truth)
+    if rate is None:
+        return None
+    sizes, scores = _scores_by_size(sample, plan, c)
+    drawn = _resampled([g for g, j in zip(sample.groups, plan.judges, strict=True) if j])
+    figures = np.array(
+        [[_figures(rate, truth, row, drawn) for row in repeats] for repeats in scores]
+    )
     scale = len(sample.labels) / int(sample.teaches.sum())
 
-    def curve(figure: Callable[[_Ranked], Float64Array], error: _Error) -> FigureCurve:
-        values = np.array([[figure(item) for item in repeats] for repeats in ranked])
+    def curve(values: Float64Array, error: _Error) -> FigureCurve:
         mean, now, later = _along(sizes, values, scale, len(sample.labels), more)
         return FigureCurve(
             tuple(
@@ -173,18 +180,13 @@ def learning_curve(sample: Sample, c: float, more: Sequence[int]) -> LearningCur
         )
 
     positives, negatives = int(truth.sum()), int((1 - truth).sum())
-
     return LearningCurve(
         labels=len(sample.labels),
         judged_on=len(truth),
-        positives=int(truth.sum()),
+        positives=positives,
         false_positive_rate=rate,
-        recall=curve(
-            lambda item: item.recall_at(rate), lambda share: _binomial_error(share, positives)
-        ),
-        roc_auc=curve(
-            lambda item: item.roc_auc(), lambda area: _area_error(area, positives, negatives)
-        ),
+        recall=curve(figures[:, :, 0], lambda share: _binomial_error(share, positives)),
+        roc_auc=curve(figures[:, :, 1], lambda area: _area_error(area, positives, negatives)),
     )
 
 
@@ -198,41 +200,35 @@ def recall_at(rate: float, labels: LabelArray, scores: Float64Array) -> float:
         labels: int8 [n], both there.
         scores: float64 [n].
     """
-    return float(_Ranked(labels, scores, np.ones((1, len(labels)))).recall_at(rate)[0])
+    return float(_figures(rate, labels, scores, np.ones((1, len(labels)), dtype=np.uint16))[0, 0])
 
 
-class _Ranked:
-    """Images from the highest score to the lowest, counted as often as each row of weights says.
+def _figures(rate: float, labels: LabelArray, scores: Float64Array, drawn: _Counts) -> Float64Array:
+    """Recall at a rate, and area under the ROC curve, as often as images were drawn.
 
     Args:
+        rate: of false positives, in (0, 1).
         labels: int8 [n].
-        scores: float64 [n].
-        weights: [B, n].
+        scores: float64 [n], taken to be all different.
+        drawn: uint16 [B, n], how often each image counts.
+
+    Returns:
+        Float64 [2, B].
     """
-
-    def __init__(self, labels: LabelArray, scores: Float64Array, weights: Float64Array) -> None:
-        order = np.argsort(-scores, kind="stable")
-        ranked = weights[:, order]
-        ones = labels[order] == 1
-        self._found = np.cumsum(ranked * ones, axis=1)
-        self._false = np.cumsum(ranked * ~ones, axis=1)
-
-    def recall_at(self, rate: float) -> Float64Array:
-        """Float64 [B]."""
-        pairs = zip(self._false, self._found, strict=True)
-        return np.array(
-            [
-                np.interp(rate * false[-1], false, found / max(found[-1], 1))
-                for false, found in pairs
-            ]
-        )
-
-    def roc_auc(self) -> Float64Array:
-        """Float64 [B]; scores are taken to be all different."""
-        steps = np.diff(self._false, axis=1, prepend=0.0)
-        whole = np.maximum(self._false[:, -1] * self._found[:, -1], 1.0)
-        area: Float64Array = (steps * self._found).sum(axis=1) / whole
-        return area
+    order = np.argsort(-scores, kind="stable")
+    ones = labels[order] == 1
+    result = np.empty((2, len(drawn)))
+    for part in chunks_of(len(drawn), max(1, _CELLS // len(labels))):
+        ranked = drawn[part][:, order].astype(np.float64)
+        found, false = np.cumsum(ranked * ones, axis=1), np.cumsum(ranked * ~ones, axis=1)
+        result[0, part] = [
+            np.interp(rate * below[-1], below, above / max(above[-1], 1))
+            for below, above in zip(false, found, strict=True)
+        ]
+        steps = np.diff(false, axis=1, prepend=0.0)
+        whole = np.maximum(false[:, -1] * found[:, -1], 1.0)
+        result[1, part] = (steps * found).sum(axis=1) / whole
+    return result
 
 
 def _along(
@@ -258,7 +254,7 @@ def _along(
     )[:, 0]
     lucky[:, 0] = mean[:, 0]
     ahead = np.array([labels, *(labels + number for number in more)]) / scale
-    now, *later = 1.0 - _extrapolated(sizes, 1.0 - lucky, ahead)
+    now, *later = 1.0 - extrapolated(sizes, 1.0 - lucky, ahead)
     return mean, now, later
 
 
@@ -274,28 +270,52 @@ def _can_teach(sample: Sample) -> bool:
     return len(taught) >= _LEAST_PART / _PARTS[0] and min(np.bincount(taught, minlength=2)) >= 10
 
 
-def _scores_by_size(sample: Sample, c: float) -> tuple[IntArray, Float64Array]:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Who is taught and judged when.
+
+    Attributes:
+        folds: int64 [n].
+        held: the folds that judge, one after the other.
+        repeats: how often.
+        judges: bool [n], the images that judge.
+    """
+
+    folds: IntArray
+    held: Sequence[int]
+    repeats: int
+    judges: BoolArray
+
+
+def _planned(sample: Sample) -> _Plan:
+    """The more images, the less often: many say precisely enough what few must be asked twice."""
+    count = len(sample.labels)
+    repeats, folds = (1, 3) if count > _MANY else (3, 5)
+    assigned = assign_folds(sample.groups, sample.labels, folds)
+    if count > _VERY_MANY:
+        return _Plan(assigned, range(1), repeats, sample.judges & (assigned == 0))
+    return _Plan(assigned, range(folds), repeats, sample.judges)
+
+
+def _scores_by_size(sample: Sample, plan: _Plan, c: float) -> tuple[IntArray, Float64Array]:
     """Logits of the judging images by heads fitted on parts of the images of other folds.
 
     Returns:
         Mean sizes of the parts, [S], and logits, float64 [S, repeats, judging].
     """
-    many = len(sample.labels) > _MANY
-    repeats, count = (1, 3) if many else (3, 5)
-    folds = assign_folds(sample.groups, sample.labels, count)
-    logits = np.empty((len(_PARTS), repeats, len(sample.labels)))
+    logits = np.empty((len(_PARTS), plan.repeats, len(sample.labels)))
     sizes = np.zeros(len(_PARTS))
-    for repeat in range(repeats):
+    for repeat in range(plan.repeats):
         rng = np.random.default_rng(repeat)
-        for fold in range(count):
-            held = (folds == fold) & sample.judges
-            rows = rng.permutation(np.flatnonzero((folds != fold) & sample.teaches))
+        for fold in plan.held:
+            held = np.flatnonzero((plan.folds == fold) & sample.judges)
+            rows = rng.permutation(np.flatnonzero((plan.folds != fold) & sample.teaches))
             for number, part in enumerate(_PARTS):
                 some = np.sort(_with_both(rows, sample.labels, round(part * len(rows))))
-                head = fit_roughly(sample.features[some], sample.labels[some], c)
-                logits[number, repeat, held] = decision_function(head, sample.features[held])
-                sizes[number] += len(some) / (repeats * count)
-    return np.round(sizes).astype(np.int64), logits[:, :, sample.judges]
+                head = fit_roughly(take(sample.features, some), sample.labels[some], c)
+                logits[number, repeat, held] = decision_function(head, take(sample.features, held))
+                sizes[number] += len(some) / (plan.repeats * len(plan.held))
+    return np.round(sizes).astype(np.int64), logits[:, :, plan.judges]
 
 
 def _with_both(rows: IntArray, labels: LabelArray, size: int) -> IntArray:
@@ -304,43 +324,18 @@ def _with_both(rows: IntArray, labels: LabelArray, size: int) -> IntArray:
     return rows[: max(size, int(np.argmax(first)) + 1)]
 
 
-def _resampled(groups: Sequence[GroupId]) -> Float64Array:
+def _resampled(groups: Sequence[GroupId]) -> _Counts:
     """How often each image counts: once in the first row, as groups were drawn in the others."""
     _, number = np.unique(np.array(groups), return_inverse=True)
     total = int(number.max()) + 1
     rng = np.random.default_rng(0)
-    drawn = rng.multinomial(total, np.full(total, 1.0 / total), size=_SAMPLES)
-    return np.vstack([np.ones(len(groups)), drawn[:, number]]).astype(np.float64)
-
-
-def _extrapolated(sizes: IntArray, errors: Float64Array, ahead: Float64Array) -> Float64Array:
-    """Errors at other sizes by the curve that fits best: float64 [A, B] of errors [S, B]."""
-    best = np.full(errors.shape[1], np.inf)
-    result = np.empty((len(ahead), errors.shape[1]))
-    weights = sizes / sizes.sum()
-    for power in _POWERS:
-        x = (sizes / sizes[-1]) ** -power
-        level, slope = _line(x, errors, weights)
-        misfit = weights @ (errors - level - np.outer(x, slope)) ** 2
-        better = misfit < best
-        best[better] = misfit[better]
-        reach = (ahead / sizes[-1]) ** -power
-        result[:, better] = (level + np.outer(reach, slope))[:, better]
+    alike = np.full(total, 1.0 / total)
+    result = np.ones(
+        (1 + _SAMPLES, len(groups)), dtype=np.uint16
+    )  # room is dear where images are many
+    for row in result[1:]:
+        row[:] = rng.multinomial(total, alike)[number]
     return result
-
-
-def _line(
-    x: Float64Array, errors: Float64Array, weights: Float64Array
-) -> tuple[Float64Array, Float64Array]:
-    """Weighted least squares error = level + slope · x, both at least 0."""
-    middle, mean = weights @ x, weights @ errors
-    lean = (weights * (x - middle)) @ (errors - mean) / (weights @ (x - middle) ** 2)
-    slope = np.maximum(0.0, lean)
-    level = mean - slope * middle
-    steep = level < 0.0
-    slope[steep] = ((weights * x) @ errors / (weights @ x**2))[steep]
-    level[steep] = 0.0
-    return level, slope
 
 
 def _interval(values: Float64Array, error: _Error) -> tuple[float, float]:
