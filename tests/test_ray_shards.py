@@ -45,10 +45,10 @@ _ID = "a" * 64
 
 
 def _write(folder: ShardFolder, rows: list[Mapping[str, Any]], work: str = _WORK) -> str:
-    with ShardWriter(folder, feature_schema(3, "{}")) as writer:
+    with ShardWriter(folder, feature_schema(3, "{}"), work) as writer:
         for row in rows:
             writer.add(row)
-        return writer.finish(work)
+        return writer.finish()
 
 
 def _image(image_id: str, *views: list[float], name: str = "") -> list[Mapping[str, Any]]:
@@ -123,7 +123,7 @@ def test_the_same_rows_make_the_same_file(folder: ShardFolder) -> None:
 
 def test_what_is_not_finished_is_no_shard(tmp_path: Path) -> None:
     folder = ShardFolder(str(tmp_path))
-    with ShardWriter(folder, feature_schema(3, "{}")) as writer:
+    with ShardWriter(folder, feature_schema(3, "{}"), _WORK) as writer:
         writer.add(_image(_ID, [1, 2, 3])[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -144,6 +144,17 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         list(read_rows(path, 5))
 
 
+def test_what_a_killed_worker_left_goes_when_its_task_is_done(tmp_path: Path) -> None:
+    folder = ShardFolder(str(tmp_path))
+    folder.clear_up({_WORK})
+    left, other = folder.temporary(_WORK), folder.temporary("1" * 32)
+    done = _write(folder, _image(_ID, [1, 2, 3]))
+    folder.clear_up({_WORK})
+    assert not left.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([other.name, done])
+    ShardFolder(str(tmp_path / "none")).clear_up({_WORK})
+
+
 def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x")
@@ -151,12 +162,12 @@ def test_a_place_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"file cannot be read"):
         folder.names()
     with pytest.raises(StoreError, match=r"file could not be written"):
-        folder.temporary()
+        folder.temporary(_WORK)
     with pytest.raises(StoreError, match=r"could not be written"):
         folder.remove("x")
     with pytest.raises(StoreError, match=r"cannot be read"), ShardFolder("/nowhere").fetched("x"):
         pass
-    made = ShardFolder(str(tmp_path)).temporary()
+    made = ShardFolder(str(tmp_path)).temporary(_WORK)
     with pytest.raises(StoreError, match=r"could not be written"):
         folder.place(made, _WORK)
 

@@ -21,12 +21,13 @@ class ShardWriter:
     Args:
         folder: where the shard goes.
         schema: its columns, as pyarrow has them.
+        work: the task.
     """
 
-    def __init__(self, folder: ShardFolder, schema: Any) -> None:  # noqa: ANN401
+    def __init__(self, folder: ShardFolder, schema: Any, work: str) -> None:  # noqa: ANN401
         self._arrow = parquet_packages()
-        self._folder, self._schema = folder, schema
-        self._path = folder.temporary()
+        self._folder, self._schema, self._work = folder, schema, work
+        self._path = folder.temporary(work)
         self._rows: list[Mapping[str, Any]] = []
         # Features are noise to a compressor; as they are they are read fastest.
         self._file = self._arrow.parquet.ParquetWriter(
@@ -46,7 +47,7 @@ class ShardWriter:
         if len(self._rows) == _ROWS_HELD:
             self._write()
 
-    def finish(self, work: str) -> str:
+    def finish(self) -> str:
         """Make the shard whole; gives its name.
 
         Raises:
@@ -59,7 +60,7 @@ class ShardWriter:
                 os.fsync(file.fileno())
         except OSError as error:
             raise write_error(self._path, error) from error
-        return self._folder.place(self._path, work)
+        return self._folder.place(self._path, self._work)
 
     def _write(self) -> None:
         table = self._arrow.Table.from_pylist(self._rows, schema=self._schema)

@@ -91,6 +91,7 @@ def run(tasks: Sequence[Task], order: Order, progress: Progress) -> Ran:
     if missing:
         msg = f"{len(missing):,} of {len(wanted):,} tasks were not done, and nobody said why."
         raise ClusterError(msg, "Run the same command again: what is done is kept.")
+    folder.clear_up(wanted)
     ran.shards = [done[work] for work in wanted]
     return ran
 

@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -109,12 +109,26 @@ class ShardFolder:
         except OSError as error:
             raise write_error(Path(self.address) / name, error) from error
 
-    def temporary(self) -> Path:
-        """A new file to write a shard to, on the same disk where that can be."""
+    def clear_up(self, works: Container[str]) -> None:
+        """Take away what killed workers left of tasks that are done.
+
+        Only in a folder: what goes to an address is written to the worker's own disk first.
+        """
+        if self._folder is None or not self._folder.is_dir():
+            return
+        for path in self._folder.glob(f"{TEMPORARY_PREFIX}*"):
+            work = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+            if work in works:
+                self.remove(path.name)
+
+    def temporary(self, work: str) -> Path:
+        """A new file to write a task's shard to, on the same disk where that can be."""
         try:
             if self._folder is not None:
                 make_folder(self._folder)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=TEMPORARY_PREFIX)
+            descriptor, name = tempfile.mkstemp(
+                dir=self._folder, prefix=f"{TEMPORARY_PREFIX}{work}-"
+            )
         except OSError as error:
             raise write_error(Path(self.address), error) from error
         os.close(descriptor)

@@ -57,7 +57,7 @@ class Worker:
 
     def _shard_of(self, task: Task, job: Job) -> str:
         folder = ShardFolder(self._settings.shards)
-        with ShardWriter(folder, job.schema) as writer:
+        with ShardWriter(folder, job.schema, task.work) as writer:
             for row in job.rows(contents_of(task, self._settings.limits)):
                 writer.add(row)
-            return writer.finish(task.work)
+            return writer.finish()
