@@ -330,9 +330,7 @@ def _resampled(groups: Sequence[GroupId]) -> _Counts:
     total = int(number.max()) + 1
     rng = np.random.default_rng(0)
     alike = np.full(total, 1.0 / total)
-    result = np.ones(
-        (1 + _SAMPLES, len(groups)), dtype=np.uint16
-    )  # room is dear where images are many
+    result = np.ones((1 + _SAMPLES, len(groups)), dtype=np.uint16)
     for row in result[1:]:
         row[:] = rng.multinomial(total, alike)[number]
     return result
