@@ -93,9 +93,7 @@ def train(
         store = tools.store
         images, prepared = _prepare(tools, sources, options, progress, clock)
         features, data = prepared.features, prepared.data
-        refusals = all_refusals(store, features)
-        write_skipped(workspace.skipped, refusals)
-        check_counts(data.counts(), _where_lost(workspace, refusals))
+        refusals = _refusals(workspace, store, prepared)
         if options.finetune is not None:
             with clock.stage("finetune"):
                 told = (options.finetune, progress, say or _silent)
@@ -148,6 +146,14 @@ def _prepare(
     with clock.stage("split"):
         prepared = split_labelled(tools, features, options)
     return images, replace(prepared, features=_credit(features, ahead))
+
+
+def _refusals(workspace: Workspace, store: Store, prepared: Prepared) -> list[Refusal]:
+    """All files that could not be used, written down; whether enough images are left."""
+    refusals = all_refusals(store, prepared.features)
+    write_skipped(workspace.skipped, refusals)
+    check_counts(prepared.data.counts(), _where_lost(workspace, refusals))
+    return refusals
 
 
 def _finetuned(
