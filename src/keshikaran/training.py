@@ -148,7 +148,7 @@ def _prepare(
     return images, replace(prepared, features=_credit(features, ahead))
 
 
-def _refusals(workspace: Workspace, store: Store, prepared: Prepared) -> list[Refusal]:
+def _refusals(workspace: Workspace, store: Store, prepared: Prepared) -> tuple[Refusal, ...]:
     """All files that could not be used, written down; whether enough images are left."""
     refusals = all_refusals(store, prepared.features)
     write_skipped(workspace.skipped, refusals)
