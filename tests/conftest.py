@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from keshikaran.ingest import scan_folder
 from keshikaran.labels import label_image
@@ -16,6 +17,10 @@ from keshikaran.training import TrainingOptions, TrainingResult, train
 from keshikaran.web import log as web_log
 from known_support import allowed_scene, banned_scene, write_scenes
 from support import fake_backbone, write_classes
+
+# No test is about time: a machine that stands still for a moment must not fail one.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -39,6 +40,26 @@ _SMALL_MEMORY = 256 * 1024 * 1024
 def decoder(request: pytest.FixtureRequest) -> Iterator[IsolatedDecoder]:
     with IsolatedDecoder(workers=2, forked=request.param == "forked") as opened:
         yield opened
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library allocates")
+def test_a_child_keeps_the_memory_of_one_picture_for_the_next() -> None:
+    spec = PixelSpec(224, 224, "crop")
+    picture = encode(reddish(1).resize((400, 400)), "JPEG")
+    with IsolatedDecoder(workers=1) as opened:
+        for _ in range(20):
+            opened.decode(picture, spec)
+        (pid,) = opened.pids()
+        before = _page_faults(pid)
+        for _ in range(50):
+            opened.decode(picture, spec)
+        assert opened.pids() == [pid]
+        assert _page_faults(pid) - before < 50 * 5
+
+
+def _page_faults(pid: int) -> int:
+    """Pages that the system had to give a process, so far."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[7])
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -195,6 +196,24 @@ def test_too_large_a_file_is_undecided(trained: TrainingResult, photo: Path) -> 
     _undecided(strict.predict(photo.read_bytes()), "too_many_bytes")
     enough = Predictor.load(trained.model_path, limits=Limits(max_bytes=size))
     assert enough.predict(photo).score is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_tells_no_size_and_is_read_whole(
+    trained: TrainingResult, predictor: Predictor, photo: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    data = photo.read_bytes()
+    strict = Predictor.load(trained.model_path, limits=Limits(max_bytes=len(data) - 1))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(predictor.predict, pipe)
+        pipe.write_bytes(data)
+        assert answer.result().score == predictor.predict(photo).score
+        assert answer.result().image_id == image_id_of(data)
+        refused = pool.submit(strict.predict, pipe)
+        pipe.write_bytes(data)
+        _undecided(refused.result(), "too_many_bytes")
 
 
 def test_an_enormous_file_is_not_read_to_its_end(predictor: Predictor, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,7 +280,11 @@ class _Job:
     def _read_file(self, path: Path) -> bytes:
         try:
             with path.open("rb") as file:
-                data = file.read(self.max_bytes + 1)
+                # Asked for as many bytes as are allowed, Python would clear memory for them all.
+                expected = min(os.fstat(file.fileno()).st_size, self.max_bytes)
+                data = file.read(expected + 1)
+                if len(data) > expected:  # a pipe, or a file that grows
+                    data += file.read(self.max_bytes - expected)
         except (OSError, ValueError) as error:
             detail = getattr(error, "strerror", None) or str(error)
             raise ImageRefusedError("unreadable_file", detail) from error
