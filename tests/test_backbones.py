@@ -372,7 +372,7 @@ def test_engine_says_what_it_is(engine: Engine) -> None:
 @pytest.fixture(scope="module")
 def made_pictures() -> UInt8Array:
     spec = PixelSpec(224, 224)
-    pictures = [reddish(1), bluish(2), reddish(3)]
+    pictures = [reddish(1), bluish(2), reddish(3), bluish(4), reddish(5)]  # more than a batch
     return np.stack([read_pixels(encode(picture, "JPEG"), spec) for picture in pictures])
 
 
@@ -389,7 +389,7 @@ def test_engines_agree_on_the_embedded_backbone(
     embedded_features: dict[str, Float32Array],
 ) -> None:
     first, second = (embedded_features[name] for name in _ENGINES)
-    assert first.shape == (3, 1280)
+    assert first.shape == (5, 1280)
     assert first.std() > 0.1
     assert np.abs(first - second).max() <= 1e-3
 
@@ -415,7 +415,7 @@ def test_bf16_runs_where_the_processor_has_it_and_says_so_elsewhere(
     exact = embedded_features["openvino"]
     together = engine.infer(made_pictures)["features"]
     assert 0 < np.abs(together - exact).mean() < 0.1 * exact.std()
-    assert engine.batch_size == 2
+    assert engine.batch_size == 4
     turned = engine.infer(made_pictures[::-1].copy())["features"][::-1]
     alone = np.concatenate([engine.infer(picture[None])["features"] for picture in made_pictures])
     assert np.array_equal(together, alone)
