@@ -79,7 +79,8 @@ def test_processes_find_the_same_as_one(
     """What is done where there is much to look at."""
     found = []
     for name, worth in (("one", 1_000), ("many", 1)):
-        monkeypatch.setattr("keshikaran.verification._WORTH_PROCESSES", worth)
+        for constant in ("_WORTH_PROCESSES", "_WORTH_PROCESSES_CLOSELY"):
+            monkeypatch.setattr(f"keshikaran.verification.{constant}", worth)
         fill(tmp_path / name, files)
         group(tmp_path / name, backbone_file)
         with Store(tmp_path / name) as store:

@@ -19,9 +19,9 @@ from keshikaran.alignment import Evidence, Picture, compare, is_copy, thumbnail_
 from keshikaran.candidates import Candidate
 from keshikaran.types import ProgressTask, UInt8Array, chunks_of
 
-_PAIRS_AT_ONCE = 64
+_PAIRS_AT_ONCE, _PAIRS_AT_ONCE_CLOSELY = 64, 8
 _THUMBNAILS_KEPT = 8_000
-_WORTH_PROCESSES = 300
+_WORTH_PROCESSES, _WORTH_PROCESSES_CLOSELY = 300, 50
 _SUSPICIOUS = 20.0
 _SPREADS_OF_AGREEMENT = 10.0
 _NOTHING_TO_COMPARE = 0.5
@@ -96,9 +96,10 @@ def verified(
     """
     from joblib import Parallel, cpu_count, delayed  # loading it takes a moment
 
-    works = _works(candidates, thumbnails)
+    works = _works(candidates, thumbnails, _PAIRS_AT_ONCE_CLOSELY if closely else _PAIRS_AT_ONCE)
     look = partial(_look, closely=closely)
-    if len(candidates) < _WORTH_PROCESSES or cpu_count() == 1:
+    worth_processes = _WORTH_PROCESSES_CLOSELY if closely else _WORTH_PROCESSES
+    if len(candidates) < worth_processes or cpu_count() == 1:
         # Many small products: the library's own threads would only wait for each other.
         with threadpool_limits(1, "blas"):
             for work in works:
@@ -119,13 +120,15 @@ class _Work:
     thumbnails: dict[int, UInt8Array | None]
 
 
-def _works(candidates: Sequence[Candidate], thumbnails: Thumbnails) -> Iterator[_Work]:
+def _works(
+    candidates: Sequence[Candidate], thumbnails: Thumbnails, at_once: int
+) -> Iterator[_Work]:
     """The candidates in pieces; the next one is decoded while one is looked at."""
 
     def prepared(some: Sequence[Candidate]) -> _Work:
         return _Work(some, thumbnails.of(n for one in some for n in (one.first, one.second)))
 
-    parts = [candidates[part] for part in chunks_of(len(candidates), _PAIRS_AT_ONCE)]
+    parts = [candidates[part] for part in chunks_of(len(candidates), at_once)]
     with ThreadPoolExecutor(1, thread_name_prefix="keshikaran") as ahead:
         coming: deque[Future[_Work]] = deque()
         for part in parts:

@@ -80,21 +80,27 @@ def lay(first: Layer, second: Layer, place: Place) -> Laid:
 
 def _step(a: Float32Array, b: Float32Array, slopes: Float32Array) -> Float64Array:
     """Down, across and zoom that bring the first picture closer to the second."""
-    a, b = a - a.mean(), b - b.mean()
+    a, b = a - _mean(a), b - _mean(b)
     gain = max(0.2, float(a @ b) / max(float(b @ b), 1e-3))
     difference = gain * b - a
-    spread = 2 * float(np.abs(difference).mean()) + 1
+    spread = 2 * float(_mean(np.abs(difference))) + 1
     weights = 1 / (1 + (difference / spread) ** 2)
-    slopes = slopes - slopes.mean(axis=1, keepdims=True)
+    slopes = slopes - np.add.reduce(slopes, axis=1, keepdims=True) / slopes.shape[1]
     weighted = slopes * weights
     step = np.linalg.solve(weighted @ slopes.T + _RIDGE, weighted @ difference)
     result: Float64Array = np.clip(step, -_LARGEST_STEP, _LARGEST_STEP)
     return result
 
 
+def _mean(values: Float32Array) -> np.float32:
+    """What `values.mean()` is, in half the time: these are small, and there are many."""
+    result: np.float32 = np.add.reduce(values) / values.size
+    return result
+
+
 def _within(places: Float32Array, length: int) -> slice:
     """Which of some ascending places lie in a picture."""
-    first, last = np.searchsorted(places, (0, length - 1), side="left")
+    first, last = places.searchsorted((0, length - 1), side="left")
     return slice(int(first), int(last))
 
 
@@ -105,8 +111,8 @@ def _warped(grey: Float32Array, rows: Float32Array, columns: Float32Array) -> Fl
     """
     top, left = rows.astype(np.int64), columns.astype(np.int64)
     low, far = (rows - top).astype(np.float32)[:, None], (columns - left).astype(np.float32)
-    lines = grey[top]
-    lines = lines + low * (grey[top + 1] - lines)
-    pixels = lines[:, left]
-    result: Float32Array = pixels + far * (lines[:, left + 1] - pixels)
+    lines = grey.take(top, axis=0)
+    lines = lines + low * (grey.take(top + 1, axis=0) - lines)
+    pixels = lines.take(left, axis=1)
+    result: Float32Array = pixels + far * (lines.take(left + 1, axis=1) - pixels)
     return result
